@@ -1,0 +1,348 @@
+"""The values that travel: between spider, frontier, exchange and stores. All frozen, none with I/O.
+
+Times are integers in milliseconds of the store's clock (`_ms`) or seconds as floats (`_s`); sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Literal
+
+import msgspec
+
+PRIORITY_MAX = 9
+"""Highest priority of a request; 0 is the lowest and the default."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A page wanted. `url` must already be canonical (`crawler.url.canonical`), so that equal pages are equal strings."""
+
+    url: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    to: str = "parse"
+    """Name of the spider method that gets the page."""
+    depth: int = 0
+    """Links followed since the seed."""
+    redirected_from: tuple[str, ...] = ()
+    """The URLs that redirected here, first to last: their number is bounded, and a repeat among them is a loop."""
+    priority: int = 0
+    """0 to `PRIORITY_MAX`; higher goes first within a host."""
+    not_before_ms: int = 0
+    """Not leased before this time of the store's clock."""
+    visit: int = 0
+    """Rises only when a page is deliberately crawled again, never by a retry or a crash."""
+    meta: dict[str, Any] = {}
+    """The spider's own JSON values; nothing else reads them."""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A request promised to one worker for a limited time."""
+
+    token: str
+    """`request_id:index`; fences off a late worker."""
+    request: Request
+    fingerprint: int
+    host: str
+    attempts: int = 0
+    """Times the page failed before."""
+    crashes: int = 0
+    """Times a worker died holding this page and nothing else."""
+    alone: bool = False
+    """A suspect: the worker must take nothing more until this is settled."""
+    robots: bool = False
+    """The request is the origin's robots.txt: no page, not counted, not in the seen set."""
+    robots_ms: int = 0
+    """Stamp of the origin's valid robots record (its `fetched_ms`); 0 when robots are not obeyed."""
+
+
+class Leased(msgspec.Struct, frozen=True):
+    """What `Frontier.lease` gave. No leases and `next_due_s` None: nothing will become due by time alone."""
+
+    leases: tuple[Lease, ...] = ()
+    next_due_s: float | None = None
+    """Seconds until asking again makes sense; None: only another worker's settle or add can change anything."""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The page is finished. `reason` is empty for a page that was processed, or `redirect`, `robots`, …"""
+
+    reason: str = ""
+    bytes: int = 0
+    """Body size as counted for the crawl's totals."""
+    items: int = 0
+
+
+class Retry(msgspec.Struct, frozen=True, tag="retry"):
+    """Again after `delay_s`. `blame="page"` counts an attempt; `blame="host"` charges the host, which backs off
+    by its own rule (`delay_s` is then the least pause, e.g. Retry-After), and the page returns to its place uncharged."""
+
+    delay_s: float
+    reason: str
+    blame: Literal["page", "host"] = "page"
+
+
+class Bury(msgspec.Struct, frozen=True, tag="bury"):
+    """To the dead letters, with a reason (short, machine-readable: `http_404`) and a detail for people."""
+
+    reason: str
+    detail: str = ""
+
+
+Outcome = Done | Retry | Bury
+"""The only three ends of a lease, and of a delivery."""
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    token: str
+    outcome: Outcome
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What `Frontier.add` did with a batch, as counts. `full`: nothing was admitted, because the frontier is at
+    `pending_max` and the caller is a producer: wait and repeat the same batch."""
+
+    new: int = 0
+    known: int = 0
+    refused: int = 0
+    """Encoded larger than `REQUEST_BYTES_MAX`."""
+    full: bool = False
+
+
+REQUEST_BYTES_MAX = 1 << 20
+"""Largest encoded request that a frontier admits."""
+
+
+class Robots(msgspec.Struct, frozen=True, kw_only=True):
+    """One origin's robots.txt, shared by all workers through the host record."""
+
+    origin: str
+    """`scheme://host[:port]` as in `crawler.url.origin`."""
+    text: str = ""
+    """The rules; empty allows everything."""
+    expires_s: float = 86_400.0
+    """How long it is valid from when it is set (RFC 9309 §2.4: at most 24 hours)."""
+    fetched_ms: int = 0
+    """Stamp given by the store when it was set, at least 1; a new one for each `set_host`."""
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fleet knows of a host."""
+
+    name: str
+    delay_s: float | None = None
+    """This host's own delay; None: the crawl's."""
+    paused_s: float = 0.0
+    """Seconds until it may be asked again; 0 when it may now."""
+    failures: int = 0
+    """Host failures in a row."""
+    down: bool = False
+    """At `host_failures_max`: its pages are being buried as `host_down` until `kick(host=…)`."""
+    ready: int = 0
+    in_flight: int = 0
+    robots: tuple[Robots, ...] = ()
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    request: Request
+    fingerprint: int
+    host: str
+    reason: str
+    detail: str = ""
+    attempts: int = 0
+    crashes: int = 0
+    died_ms: int = 0
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The frontier's state in numbers: read from counters kept inside the transitions, never by counting rows."""
+
+    ready: int = 0
+    """Waiting, due by time (host politeness aside). Suspects are not in it."""
+    delayed: int = 0
+    leased: int = 0
+    """Pages under lease; robots.txt leases are not counted anywhere here."""
+    suspects: int = 0
+    dead: int = 0
+    done: int = 0
+    """All Done outcomes, including redirects and robots refusals."""
+    pages: int = 0
+    """Done outcomes with an empty reason: pages processed."""
+    items: int = 0
+    bytes: int = 0
+    added: int = 0
+    """Requests ever admitted. Invariant: added = ready + delayed + leased + suspects + dead + done + dropped."""
+    dropped: int = 0
+    """Dead letters removed by `drop`."""
+    retries: int = 0
+    crashes: int = 0
+    """Crashes charged."""
+    hosts: int = 0
+    producers_open: int = 0
+    producers_closed: int = 0
+    producers_lost: int = 0
+    reasons: dict[str, int] = {}
+    """`done:redirect`, `retry:http_503`, `bury:http_404` … -> how often."""
+
+
+class Finish(Enum):
+    """Whether a crawl is over."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    """Nothing pending, no producer open, at least one closed."""
+    INCOMPLETE = "incomplete"
+    """Nothing pending, but a producer died before it closed: seeds may be missing."""
+    LIMIT = "limit"
+    """`pages_max` or `bytes_max` is reached and nothing is leased; pages may still wait."""
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker as the store saw it last."""
+
+    name: str
+    leased: int = 0
+    pages: int = 0
+    """Outcomes settled by it."""
+    seen_ms: int = 0
+
+
+class CrawlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A crawl's identity (name, schema, canonical, shards: never change) and notes (the rest: may)."""
+
+    name: str
+    schema: int = 1
+    canonical: str = "whatwg-1"
+    """Version of the canonical rules: other rules give other fingerprints."""
+    shards: int = 1
+    spider: str = ""
+    hosts: tuple[str, ...] = ()
+    """Host patterns of the scope, when they came from the seeds."""
+    outputs: dict[str, str] = {}
+    """Pipeline name -> what it writes to: a new one on an old crawl would miss what was stored before."""
+    paused: bool = False
+    created_ms: int = 0
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """How a frontier treats requests and hosts; the same for every process of a crawl."""
+
+    order: Literal["fifo", "lifo"] = "fifo"
+    lease_s: float = 60.0
+    suspect_wait_s: float = 60.0
+    crashes_max: int = 3
+    pending_max: int = 0
+    """Producers wait above so many ready + delayed; 0: no limit."""
+    delay_s: float = 0.0
+    per_host: int = 1
+    """Requests in flight per host; 0: no cap; with a delay always one."""
+    robots: bool = True
+    """Whether an origin's first lease is its robots.txt."""
+    host_failures_max: int = 6
+    host_backoff_s: float = 1.0
+    """Pause after a host's first failure; doubles with each further one."""
+    host_backoff_max_s: float = 300.0
+    pages_max: int = 0
+    """No more leases once pages + leased reach it; 0: no limit."""
+    bytes_max: int = 0
+    """No more leases once the counted bytes reach it; 0: no limit."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One fact found on one page, as a spider yields it."""
+
+    kind: str
+    data: Mapping[str, Any]
+    key: str | None = None
+    """Identifies the item within its page and kind; None: its ordinal does."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An item on its way to the stores: its id, and its data as JSON text, encoded once by the worker."""
+
+    id: str
+    data: msgspec.Raw
+
+    def fields(self) -> dict[str, Any]:
+        """The data decoded. Cost: one JSON parse a call."""
+        return msgspec.json.decode(self.data, type=dict[str, Any])
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One page's items of one kind, of one visit; stored whole or not at all."""
+
+    id: str
+    """Deterministic: hash(kind, page fingerprint, visit). The first one stored wins everywhere."""
+    kind: str
+    """Also the routing key."""
+    url: str
+    fetched_at: str
+    """RFC 3339, UTC, milliseconds."""
+    spider: str
+    visit: int = 0
+    records: tuple[Record, ...] = ()
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A pipeline's own queue and what it takes."""
+
+    name: str
+    bind: tuple[str, ...] = ("#",)
+    """fanout: ignored; direct: kinds; topic: patterns, `*` one word, `#` any number of words, `.` between words."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A message promised to one consumer for a limited time."""
+
+    token: str
+    message: Message
+    attempts: int = 0
+    crashes: int = 0
+    alone: bool = False
+    """A suspect: the consumer must take nothing more until this is settled."""
+
+
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
+    ready: int = 0
+    delayed: int = 0
+    leased: int = 0
+    suspects: int = 0
+    dead: int = 0
+    done: int = 0
+    oldest_ready_s: float = 0.0
+
+
+class DeadItem(msgspec.Struct, frozen=True, kw_only=True):
+    queue: str
+    message: Message
+    reason: str
+    detail: str = ""
+    attempts: int = 0
+    crashes: int = 0
+    died_ms: int = 0
+
+
+LOG_KIND = "log"
+"""Kind of the messages about page outcomes. They go to the `history` queue and, with fanout, to no other."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data of a `log` record: one outcome of one page."""
+
+    fingerprint: int
+    outcome: Literal["done", "retry", "bury"]
+    reason: str = ""
+    detail: str = ""
+    status: int = 0
+    """HTTP status; 0 when there was no response."""
+    seconds: float = 0.0
+    """Fetch time."""
+    bytes: int = 0
+    items: int = 0
+    links: int = 0
+    """Requests found in scope."""
+    attempt: int = 1
+    depth: int = 0
+    worker: str = ""

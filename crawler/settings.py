@@ -1,0 +1,255 @@
+"""Settings: one frozen struct per table, read once at the start. settings.toml at the top lists every key.
+
+Durations end in `_s`, sizes in `_bytes`, limits in `_max`. The docstring under a field is its comment in settings.toml
+(`python -m crawler.settings_file` writes it). Constructors do not check; `load` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from crawler.error import SettingsError
+from crawler.model import Rules
+from crawler.strict import given_in_environ, given_in_file, given_in_sets, resolve
+
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+TimeoutSeconds = Annotated[float, Meta(gt=0, le=1e9)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
+Positive = Annotated[int, Meta(ge=1, le=10**15)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of settings.toml."""
+
+
+class CrawlTable(Table, frozen=True, kw_only=True):
+    """What is crawled, and when it stops."""
+
+    name: str = ""
+    """Name of the crawl; empty: the first seed's host."""
+    spider: str = "crawler.spiders.pages:Pages"
+    """module:Class or path/file.py:Class."""
+    hosts: tuple[str, ...] = ()
+    """Host patterns of the scope (example.com, *.example.com, example.com:80); empty: the spider's, else the seeds'."""
+    include: tuple[str, ...] = ()
+    """Regular expressions searched in path and query: only pages that match one are in scope; empty: all."""
+    exclude: tuple[str, ...] = ()
+    """Regular expressions searched in path and query: pages that match one are out of scope; wins over include."""
+    depth_max: Count = 0
+    """Links followed from a seed at most; 0: no limit."""
+    pages_max: Count = 0
+    """The crawl stops after so many pages, over all workers; 0: no limit."""
+    time_max_s: Seconds = 0.0
+    """One run stops after so many seconds and can be resumed; 0: no limit."""
+    bytes_max: Count = 0
+    """The crawl stops after so many bytes of bodies, over all workers; 0: no limit."""
+
+
+class FrontierTable(Table, frozen=True, kw_only=True):
+    """The shared queue of requests."""
+
+    url: str = ""
+    """sqlite:FILE, memory:, or empty: sqlite in .crawler/<name>.db."""
+    order: Literal["fifo", "lifo"] = "fifo"
+    """Order of equal priority within a host: fifo (breadth first) or lifo (depth first)."""
+    lease_s: TimeoutSeconds = 60.0
+    """Seconds for which a page is promised to a worker; renewed meanwhile: so long a dead machine goes unnoticed."""
+    suspect_wait_s: Seconds = 60.0
+    """Seconds after which a page that was lost with its worker no longer waits for an idle worker to try it alone."""
+    attempts_max: Positive = 4
+    """A page that failed so many times is buried."""
+    crashes_max: Positive = 3
+    """A page is buried after so many deaths of a worker that held nothing else."""
+    pending_max: Count = 0
+    """Seeding waits while so many requests are pending; 0: no limit."""
+
+
+class PolitenessTable(Table, frozen=True, kw_only=True):
+    """How hosts are treated, by all workers together."""
+
+    delay_s: Seconds = 1.0
+    """Seconds from the end of a fetch to the next of the same host; with a delay one request per host is in flight."""
+    per_host: Count = 1
+    """Requests in flight per host when delay_s is 0; 0: no cap."""
+    robots: bool = True
+    """Whether robots.txt is obeyed."""
+    host_failures_max: Positive = 6
+    """After so many failures in a row a host is down: its pages are buried until `crawler dead kick --host`."""
+    host_backoff_s: Seconds = 1.0
+    """Seconds a host is left alone after its first failure; doubles with each further one."""
+    host_backoff_max_s: Seconds = 300.0
+    """Seconds a host is left alone at most after a failure."""
+
+
+class RetryTable(Table, frozen=True, kw_only=True):
+    """When a page that failed is tried again."""
+
+    backoff_s: Seconds = 1.0
+    """Seconds to wait after a page's first failure; doubles with each further one, with jitter."""
+    backoff_max_s: Seconds = 300.0
+    """Seconds to wait at most before a page is tried again."""
+
+
+class FetchTable(Table, frozen=True, kw_only=True):
+    """HTTP, with its limits."""
+
+    user_agent: str = ""
+    """Empty: crawler/<version> (+contact)."""
+    contact: str = ""
+    """A URL or mail address for site owners, put into the user agent."""
+    connect_s: TimeoutSeconds = 10.0
+    """Seconds until a connection stands, name look-up and TLS included."""
+    first_byte_s: TimeoutSeconds = 30.0
+    """Seconds from the request to the head of the response."""
+    total_s: TimeoutSeconds = 120.0
+    """Seconds for one whole fetch."""
+    body_bytes_max: Positive = 10_000_000
+    """Larger bodies on the wire are refused."""
+    decoded_bytes_max: Positive = 50_000_000
+    """Larger bodies after decompression are refused."""
+    redirects_max: Count = 10
+    """Redirects followed in a row at most."""
+    content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain", "text/xml", "application/xml")
+    """Others are done with reason content_type, without reading the body; empty: all."""
+    connections_max: Positive = 100
+    """Connections open per process at most."""
+
+
+class WorkerTable(Table, frozen=True, kw_only=True):
+    """The processes that fetch and parse."""
+
+    processes: Positive = 2
+    """Worker processes."""
+    concurrency: Positive = 32
+    """Fetches in flight per process."""
+    batch_max: Positive = 64
+    """Outcomes settled together at most."""
+    flush_s: Seconds = 0.05
+    """Seconds that outcomes wait at most for a batch to fill."""
+    links_max: Count = 10_000
+    """Requests taken from one page at most."""
+    items_max: Count = 10_000
+    """Items taken from one page at most."""
+    url_chars_max: Positive = 2_000
+    """Longer URLs, in characters, are refused as seeds and not followed as links."""
+    known_max: Count = 200_000
+    """Fingerprints that a worker remembers as known to the frontier."""
+    parse_max_s: TimeoutSeconds = 30.0
+    """Seconds; a process that parses one page for longer is ended."""
+    grace_s: Seconds = 10.0
+    """Seconds that a draining worker has to finish what is in flight."""
+
+
+class ExchangeTable(Table, frozen=True, kw_only=True):
+    """The queues between workers and pipelines."""
+
+    url: str = ""
+    """sqlite:FILE, memory:, or empty: where the frontier is."""
+    type: Literal["fanout", "direct", "topic"] = "fanout"
+    """fanout: every pipeline gets all items; direct: by kind; topic: by patterns (`shop.*`, `#.news`)."""
+    lease_s: TimeoutSeconds = 60.0
+    """Seconds for which messages are promised to a consumer; renewed while it works."""
+    attempts_max: Positive = 4
+    """A message that a store failed on so many times is buried."""
+    crashes_max: Positive = 3
+    """A message is buried after so many deaths of a consumer that held nothing else."""
+    batch_max: Positive = 200
+    """Messages given to a store together at most."""
+    batch_wait_s: Seconds = 0.2
+    """Seconds that a batch waits at most to fill."""
+    history: bool = True
+    """Whether page outcomes are logged."""
+
+
+class PipelineTable(msgspec.Struct, frozen=True, kw_only=True):
+    """[pipelines.NAME]: `use` names the class, `bind` its kinds or patterns, the rest are its arguments."""
+
+    use: str
+    """module:Class or path/file.py:Class."""
+    bind: tuple[str, ...] = ("#",)
+    """The kinds (direct) or patterns (topic) of the items it gets; fanout ignores it."""
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of the class: every other key of its table."""
+
+
+class Settings(Table, frozen=True, kw_only=True):
+    """All tables."""
+
+    crawl: CrawlTable = CrawlTable()
+    frontier: FrontierTable = FrontierTable()
+    politeness: PolitenessTable = PolitenessTable()
+    retry: RetryTable = RetryTable()
+    fetch: FetchTable = FetchTable()
+    worker: WorkerTable = WorkerTable()
+    exchange: ExchangeTable = ExchangeTable()
+    pipelines: dict[str, PipelineTable] = {}
+    """The stores, by the name of their queue."""
+    spider: dict[str, Any] = {}
+    """Keyword arguments of the spider."""
+
+    def rules(self) -> Rules:
+        """What the frontier needs to know."""
+        return Rules(
+            order=self.frontier.order,
+            lease_s=self.frontier.lease_s,
+            suspect_wait_s=self.frontier.suspect_wait_s,
+            crashes_max=self.frontier.crashes_max,
+            pending_max=self.frontier.pending_max,
+            delay_s=self.politeness.delay_s,
+            per_host=self.politeness.per_host,
+            robots=self.politeness.robots,
+            host_failures_max=self.politeness.host_failures_max,
+            host_backoff_s=self.politeness.host_backoff_s,
+            host_backoff_max_s=self.politeness.host_backoff_max_s,
+            pages_max=self.crawl.pages_max,
+            bytes_max=self.crawl.bytes_max,
+        )
+
+
+TABLES: dict[str, type[Table]] = {
+    "crawl": CrawlTable,
+    "frontier": FrontierTable,
+    "politeness": PolitenessTable,
+    "retry": RetryTable,
+    "fetch": FetchTable,
+    "worker": WorkerTable,
+    "exchange": ExchangeTable,
+}
+"""The tables with fixed keys."""
+
+
+def load(path: str | None, *, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the TOML file at `path` (None: the defaults), over it the environment's `CRAWLER__TABLE__KEY`,
+    over that `overrides` (`table.key=value`). There a value is TOML, or a bare string where it is not.
+
+    Raises SettingsError naming the file, variable or option and the key: for a file that is missing or not TOML, an
+    unknown table or key, a wrong type, a value out of range. Cost: one file read.
+    """
+    given = [] if path is None else list(given_in_file(path))
+    given += given_in_environ(environ or {})
+    given += given_in_sets(overrides)
+    raw = resolve(given, TABLES, named={"pipelines": PipelineTable}, free=("spider",))
+    tables: dict[str, Any] = {name: msgspec.convert(raw.get(name, {}), table) for name, table in TABLES.items()}
+    pipelines = {name: _pipeline(name, values) for name, values in raw.get("pipelines", {}).items()}
+    settings = Settings(**tables, pipelines=pipelines, spider=raw.get("spider", {}))
+    for key, patterns in (("include", settings.crawl.include), ("exclude", settings.crawl.exclude)):
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise SettingsError(f"[crawl] {key}: {pattern!r} is not a regular expression: {error}") from None
+    return settings
+
+
+def _pipeline(name: str, values: dict[str, Any]) -> PipelineTable:
+    if name == "history" or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise SettingsError(f"[pipelines.{name}]: a name is 1 to 64 letters, digits, - and _, and not history")
+    if "use" not in values:
+        raise SettingsError(f'[pipelines.{name}] use: missing; name the class, as in use = "pipelines.jsonl:JsonLines"')
+    known = {key: values[key] for key in ("use", "bind") if key in values}
+    return PipelineTable(**known, arguments={key: value for key, value in values.items() if key not in known})
