@@ -1,0 +1,167 @@
+"""The frontier port: the shared, deduplicated, polite queue of requests. This file is its specification.
+
+    [unseen] --add--> READY --lease--> LEASED --done--> DONE
+                        ^                | \\--bury--> DEAD --kick--> READY
+                        |                |--retry--> DELAYED --time--> READY
+                        |                |--retry(blame host), release--> READY (its old place)
+                        |                `--forfeit, lapse--> SUSPECT --lease alone--> LEASED
+    add with not_before --> DELAYED      crashes reach crashes_max --> DEAD ("crashed")
+
+Rules that every adapter keeps, each tested by `tests/contract` and `tests/model`:
+
+1. **Seen and enqueue are one atomic step**, as are lease and pop, and every other transition with its counters.
+2. **Tokens.** `request_id:index`, the request_id being 128 random bits from the worker. A token is current from its
+   lease until its end. An outcome, renewal, fetched or release whose token is not current changes nothing.
+3. **Repeating a request_id** returns those of its leases that are still current, and leases nothing.
+4. **Death.** A lease that ends without an outcome (lapse by time, forfeit) makes its request a SUSPECT. Only a lease
+   that was given `alone` charges a crash; at `crashes_max` the request is buried with reason `crashed`.
+   A robots.txt lease just vanishes: the origin is unknown again.
+5. **Suspects** are leased last: when the asking worker holds no lease and nothing is ready that could be leased to it
+   now. After `suspect_wait_s` a suspect is overdue: one worker at a time gets nothing more until its hands are
+   empty, and then the suspect. A worker that holds a lease given `alone` gets nothing.
+6. **Reaping** happens inside `lease`, at most `REAP_MAX` a call. When the store was not asked for longer than half a
+   lease, or its clock jumped by more, no lease lapses by time for one full lease from then. Forfeit is not affected.
+7. **Hosts.** With `delay_s` > 0 one request of a host is in flight, and the next may be leased `delay_s` after
+   `fetched` (or settle, or the end of a lease without one) was called; never earlier, so times round up. With delay
+   0 at most `per_host` are in flight (0: no cap). In flight = leased and not yet `fetched`.
+8. **robots.** With `robots` on, a request of an origin without a valid robots record is not leased; instead one lease
+   of the origin's `/robots.txt` is given, under the host's politeness, and until it is settled the host gives nothing.
+   The worker calls `set_host(robots=…)`, then settles it. `Retry(blame="host")` charges the host as for a page;
+   `Retry(blame="page")` pauses it for delay_s.
+9. **Host failures.** `Retry(blame="host")` counts one failure and pauses the host for max(delay_s of the outcome,
+   host_backoff_s * 2**(failures-1) capped at host_backoff_max_s); at most one step an event: a lease given before the
+   last step does not count again. A page blamed on the host returns to its place, uncharged. Any Done, Bury or
+   Retry(blame="page") of a lease given after the last step sets failures to 0. At `host_failures_max` the host is
+   down: its pages (also those added later) are buried as `host_down`, at most `REAP_MAX` a lease call, until
+   `kick(host=…)`.
+10. **Order.** Within a host: priority 9..0, then fifo or lifo by admission. Retried and kicked requests keep their
+   admission number. Between hosts: longest due first; one call spreads over the due hosts.
+11. **Producers** are leases too (open, renew, close). One whose lease lapses or is forfeited is lost; opening a
+   producer of the same name forgives it.
+12. **Limits.** `pages_max`: leases are given only while pages + leased < pages_max; `bytes_max` likewise.
+13. **Time** is the store's clock in ms; adapters of embedded stores take `clock` for tests.
+
+The classic queue is four of these verbs: put = `add` with a producer token (repeat while `full`), get = `lease(1)`
+(repeat after `next_due_s`), task_done = `settle(Done)`, join = wait for `finished()`.
+
+The port is synchronous: each call is one batch and few calls are made, so a worker makes them from a small thread pool
+and its event loop never waits; seeder, fleet, renewal thread and commands call it as it is. Adapters are thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from crawler.model import (
+    Added,
+    Counts,
+    CrawlRecord,
+    DeadLetter,
+    Finish,
+    Host,
+    Leased,
+    Request,
+    Robots,
+    Settlement,
+    WorkerRow,
+)
+
+REAP_MAX = 200
+"""Requests that one lease call may reap, promote or bury on the side."""
+
+LEASE_MAX = 200
+"""Largest `count` of one lease call; more is cut down to it."""
+
+
+class Frontier(Protocol):
+    """All verbs raise BackendError when the store cannot answer; repeating any of them is then safe."""
+
+    def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
+        """Admit those never seen. Idempotent. With a producer's token the batch waits at `pending_max` (Added.full)
+        and a lost or closed producer raises LeaseLost; without (found links) it is always admitted. One trip."""
+
+    def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
+        """Promise up to `count` requests to `worker`. request_id: 32 hex digits, new for each new call. One trip."""
+
+    def fetched(self, tokens: Sequence[str]) -> None:
+        """The fetches of these leases ended: their hosts' delays start now. Stale tokens are ignored. One trip."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
+        """End leases; returns the tokens that were no longer current, whose outcomes changed nothing. One trip."""
+
+    def renew(self, tokens: Sequence[str]) -> tuple[str, ...]:
+        """Extend leases and producers to a full lease from now; returns those lost. One trip."""
+
+    def release(self, tokens: Sequence[str]) -> None:
+        """Give back unstarted: to the old place, nothing charged. The host is free at once, without a delay, if the
+        lease was not fetched."""
+
+    def forfeit(self, worker: str) -> int:
+        """This worker is dead: end its leases now (rule 4), and its producers (names starting `worker/`). Returns how
+        many of both."""
+
+    def host(self, name: str) -> Host:
+        """What is known of a host; defaults when nothing is."""
+
+    def set_host(
+        self,
+        name: str,
+        *,
+        delay_s: float | None = None,
+        pause_s: float | None = None,
+        robots: Robots | None = None,
+    ) -> None:
+        """Set what is given. pause_s: from now, 0 ends a pause. Creates the host if need be."""
+
+    def open_producer(self, name: str) -> str:
+        """A token for `add`, to be renewed like a lease. Same name again: the older token is no longer current."""
+
+    def close_producer(self, token: str) -> bool:
+        """No more from this producer. False: it was no longer current."""
+
+    def counts(self) -> Counts:
+        """Cost: a few small reads, whatever the size of the crawl."""
+
+    def finished(self) -> Finish: ...
+
+    def workers(self) -> tuple[WorkerRow, ...]: ...
+
+    def hosts(self, limit: int = 100) -> tuple[Host, ...]:
+        """Hosts with most ready requests first, without their robots."""
+
+    def dead(
+        self, *, reason: str | None = None, host: str | None = None, limit: int = 100, after: int = 0
+    ) -> tuple[DeadLetter, ...]:
+        """Dead letters in order of death; `after`: skip so many."""
+
+    def kick(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        """Dead letters that match all given go back to READY with attempts, crashes 0; a host given is no longer down.
+        Returns how many. Cost: in proportion to them."""
+
+    def drop(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        """Forget the dead letters that match all given; their URLs stay seen. Returns how many."""
+
+    def record(self) -> CrawlRecord: ...
+
+    def update_record(
+        self,
+        *,
+        spider: str | None = None,
+        hosts: tuple[str, ...] | None = None,
+        outputs: dict[str, str] | None = None,
+        paused: bool | None = None,
+    ) -> CrawlRecord:
+        """Change notes. While `paused`, lease gives nothing."""
+
+    def clear(self) -> None:
+        """Forget everything of this crawl but its record."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
