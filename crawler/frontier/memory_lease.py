@@ -1,0 +1,153 @@
+"""The lease step of the reference: what is due is given, in the order that the rules say."""
+
+from __future__ import annotations
+
+from heapq import heappop
+
+from crawler.frontier import LEASE_MAX
+from crawler.frontier.memory_state import Entry, Holding, State, WorkerState
+from crawler.frontier.policy import Clock, HostState, clock, ms, next_due_s, stale
+from crawler.model import Lease, Leased, Request
+from crawler.url import fingerprint
+
+
+def lease(state: State, count: int, *, worker: str, request_id: str, now: int) -> Leased:
+    """`Frontier.lease`."""
+    look_at_clock(state, now)
+    me = state.workers.setdefault(worker, WorkerState({}))
+    if stale(me.seen_ms, now, state.lease_ms):
+        me.seen_ms = now
+    if request_id in state.batches:
+        current = [state.leases[serial] for serial in state.batches[request_id][1] if serial in state.leases]
+        return Leased(tuple(_value(state, one) for one in current), _next_due(state, worker, now))
+    state.tidy(now)
+    count = min(count, LEASE_MAX, state.totals.room(state.rules))
+    if count <= 0 or state.paused or any(one.alone for one in me.held.values()):
+        return Leased()
+    first = state.serial + 1
+    drained = _drain(state, worker, now)
+    if drained is None:
+        _give_ready(state, count, worker, request_id, now)
+        if first > state.serial and not me.held:
+            _give_suspect(state, worker, request_id, now)
+    elif not me.held and drained.host.may_give(state.rules, now):
+        _give_alone(state, drained, worker, request_id, now)
+    leases = tuple(_value(state, state.leases[serial]) for serial in range(first, state.serial + 1))
+    if leases:
+        me.seen_ms = now
+    return Leased(leases, 0.0 if len(leases) == count else _next_due(state, worker, now))
+
+
+def look_at_clock(state: State, now: int) -> None:
+    """Rule 6; and the time to forget request_ids that nobody can repeat any more."""
+    totals = state.totals
+    seen = clock(totals.asked_ms, now, state.lease_ms)
+    if seen is Clock.SAME:
+        return
+    if seen is Clock.BACK:
+        state.clock_set_back(totals.asked_ms - now)
+    if seen is not Clock.LATER:
+        totals.grace_ms = now + state.lease_ms
+    totals.asked_ms = now
+    for request_id, (given_ms, serials) in list(state.batches.items()):
+        if not 0 <= now - given_ms <= 2 * state.lease_ms and not any(one in state.leases for one in serials):
+            del state.batches[request_id]
+
+
+def _drain(state: State, worker: str, now: int) -> Entry | None:
+    """The overdue suspect that this worker must wait for with empty hands, if it is the one (rule 5)."""
+    totals = state.totals
+    if totals.drain_worker:
+        waiting = state.suspects.get(totals.drain_request)
+        gone = waiting is None or waiting.host.down or waiting.host.paused_ms > now
+        if gone or not 0 <= now - totals.drain_ms <= state.lease_ms:
+            totals.stop_drain()
+    if not totals.drain_worker:
+        for entry in state.suspects_in_order():
+            if entry.since_ms + ms(state.rules.suspect_wait_s) <= now and entry.host.may_give(state.rules, now):
+                totals.start_drain(worker, entry.number, entry.host, state.rules)
+                break
+    if totals.drain_worker != worker:
+        return None
+    totals.drain_ms = now
+    return state.suspects[totals.drain_request]
+
+
+def _reserved(state: State) -> HostState | None:
+    """The host that gives nothing else while a worker empties its hands for its suspect."""
+    return state.host_by_id.get(state.totals.drain_host)
+
+
+def _give_ready(state: State, count: int, worker: str, request_id: str, now: int) -> None:
+    """Rule 10: round by round, one of each due host."""
+    hosts = turn = state.due_hosts(now, count, _reserved(state))
+    while turn and count:
+        again = []
+        for host in turn[:count]:
+            waiting = state.ready[host.id]
+            if waiting and host.room(state.rules):
+                count -= 1
+                if state.give(waiting[0][1], worker, request_id, now):
+                    heappop(waiting)
+                    state.totals.ready -= 1
+                    again.append(host)
+        turn = again
+    for host in hosts:
+        state.refresh(host)
+
+
+def _give_suspect(state: State, worker: str, request_id: str, now: int) -> None:
+    """The one waiting for longest, unless another worker empties its hands for it."""
+    reserved = _reserved(state)
+    for entry in state.suspects_in_order():
+        mine = entry.number != state.totals.drain_request and entry.host is not reserved
+        if mine and entry.host.may_give(state.rules, now):
+            return _give_alone(state, entry, worker, request_id, now)
+
+
+def _give_alone(state: State, entry: Entry, worker: str, request_id: str, now: int) -> None:
+    if state.give(entry, worker, request_id, now, alone=True):
+        state.take_suspect(entry)
+        if state.totals.drain_request == entry.number:
+            state.totals.stop_drain()
+    state.refresh(entry.host)
+
+
+def _next_due(state: State, worker: str, now: int) -> float | None:
+    totals, held = state.totals, state.workers[worker].held
+    if any(one.alone for one in held.values()):
+        return None
+    if totals.drain_worker == worker and totals.drain_request in state.suspects:
+        open_ms = state.suspects[totals.drain_request].host.open_ms()
+        return None if held or open_ms <= now else next_due_s(now, open_ms)
+    times = [state.first_due_ms(_reserved(state))]
+    if state.delayed:
+        times.append(state.delayed[0][0])
+    ends = [one.expires_ms for one in state.leases.values()]
+    ends += [one.expires_ms for one in state.producers.values() if one.state == "open"]
+    times += [max(totals.grace_ms, end) for end in ends]
+    for entry in state.suspects_in_order():
+        time = max(entry.host.open_ms(), entry.since_ms + ms(state.rules.suspect_wait_s) if held else 0)
+        if time > now and entry.host.room(state.rules):
+            times.append(time)
+    if state.doomed():
+        times.append(now)
+    return next_due_s(now, *times)
+
+
+def _value(state: State, holding: Holding) -> Lease:
+    entry, token = holding.entry, f"{holding.request_id}:{holding.serial}"
+    if entry is None:
+        request = Request(url=f"{holding.origin}/robots.txt")
+        key = fingerprint(request)
+        return Lease(token=token, request=request, fingerprint=key, host=holding.host.name, robots=True)
+    return Lease(
+        token=token,
+        request=entry.request,
+        fingerprint=entry.fingerprint,
+        host=holding.host.name,
+        attempts=entry.attempts,
+        crashes=entry.crashes,
+        alone=holding.alone,
+        robots_ms=state.robots_stamp(holding.origin),
+    )

@@ -1,0 +1,245 @@
+"""The frontier in one SQLite file: several processes of one machine, nothing to install, nothing lost when killed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from crawler.error import SettingsError
+from crawler.frontier.policy import Totals, finish, ms
+from crawler.frontier.sqlite import admission, leasing, letters, reading, settling
+from crawler.frontier.sqlite.look import Look
+from crawler.frontier.sqlite.schema import CLEARED, SCHEMA
+from crawler.frontier.sqlite.step import Step
+from crawler.model import (
+    Added,
+    Counts,
+    CrawlRecord,
+    DeadLetter,
+    Finish,
+    Host,
+    Leased,
+    Request,
+    Robots,
+    Rules,
+    Settlement,
+    WorkerRow,
+)
+from crawler.sqlitefile import open_file
+from crawler.url import CANONICAL_VERSION, fingerprint
+
+T = TypeVar("T")
+
+LOOK_FOR_DEAD_S = 0.5
+"""How often the locks of other workers that hold leases are looked at."""
+
+
+class SqliteFrontier:
+    """See `crawler.frontier` for what each verb promises. `clock` gives the time in ms; `name` counts when the file is
+    new. Not to be kept open across a fork.
+
+    The first `lease` of a worker takes its OS lock (`crawler.sqlitefile`), so its death is known at once; leases of its
+    name that are older are a dead predecessor's. Raises SettingsError when the file is not one of this version."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        rules: Rules,
+        *,
+        name: str = "crawl",
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._looked_for_dead = 0.0
+        self._file = open_file(path, SCHEMA)
+        try:
+            self._check_record(name)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check_record(self, name: str) -> None:
+        fresh = CrawlRecord(name=name, canonical=CANONICAL_VERSION, created_ms=self._clock())
+
+        def create(db: sqlite3.Connection) -> None:
+            totals = msgspec.json.encode(fresh).decode()
+            sql = "INSERT OR IGNORE INTO state(one, record, placing) VALUES (1, ?, ?)"
+            db.execute(sql, (totals, self._rules.order))
+
+        if not self._file.read(lambda db: db.execute("SELECT 1 FROM state").fetchone()):
+            self._file.write(create)
+        found = self.record()
+        if (found.schema, found.canonical, found.shards) != (fresh.schema, fresh.canonical, fresh.shards):
+            raise SettingsError(
+                f"{self._file.path}: crawl {found.name!r} was begun with URL rules {found.canonical} (schema "
+                f"{found.schema}, {found.shards} shards), this program has {fresh.canonical} (schema {fresh.schema}, "
+                f"{fresh.shards} shards): finish it with the version that began it, or start over with --fresh"
+            )
+
+    def _write(self, transition: Callable[[Step], T]) -> T:
+        return self._file.write(lambda db: transition(Step(db, self._rules, self._clock())))
+
+    def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
+        distinct: dict[int, Request] = {}
+        for request in requests:
+            distinct.setdefault(fingerprint(request), request)
+        wanted = distinct
+        if producer is None:
+            keys = self._file.read(lambda db: admission.unseen(db, list(distinct)))
+            if not keys:
+                return Added(known=len(requests))
+            wanted = {key: distinct[key] for key in keys}
+        added = self._write(lambda step: admission.add(step, wanted, producer=producer))
+        if added is None:
+            return Added(full=True)
+        new, too_large = added
+        refused = sum(fingerprint(request) in too_large for request in requests) if too_large else 0
+        return Added(new=new, known=len(requests) - new - refused, refused=refused)
+
+    def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
+        first = self._file.hold(worker)
+        suspected = self._find_dead(at_once=first)
+        if not first and not suspected:
+            look = self._file.read(lambda db: Look(db, self._rules, worker=worker, request_id=request_id))
+            now = self._clock()
+            if look.idle(now):
+                return Leased((), look.next_due_s(now) if look.may_give() and count > 0 else None)
+
+        def transition(step: Step) -> tuple[list[leasing.Row], float | None]:
+            dead = self._file.dead_workers(suspected)
+            return leasing.lease(step, count, worker=worker, request_id=request_id, dead=dead, first=first)
+
+        rows, next_due_s = self._write(transition)
+        return Leased(leasing.leases(rows, robots=self._rules.robots), next_due_s)
+
+    def _find_dead(self, *, at_once: bool) -> tuple[str, ...]:
+        """Workers that hold leases and no OS lock: looked for now and then."""
+        now = time.monotonic()
+        if not at_once and now - self._looked_for_dead < LOOK_FOR_DEAD_S:
+            return ()
+        self._looked_for_dead = now
+        holders = self._file.read(lambda db: db.execute("SELECT name FROM worker WHERE held > 0").fetchall())
+        return self._file.dead_workers(name for (name,) in holders)
+
+    def fetched(self, tokens: Sequence[str]) -> None:
+        if tokens:
+            self._write(lambda step: settling.fetched(step, tokens))
+
+    def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
+        return self._write(lambda step: settling.settle(step, settlements)) if settlements else ()
+
+    def renew(self, tokens: Sequence[str]) -> tuple[str, ...]:
+        return self._write(lambda step: settling.renew(step, tokens))
+
+    def release(self, tokens: Sequence[str]) -> None:
+        if tokens:
+            self._write(lambda step: settling.release(step, tokens))
+
+    def forfeit(self, worker: str) -> int:
+        def transition(step: Step) -> int:
+            ended = step.forfeit(worker)
+            step.flush()
+            return ended
+
+        return self._write(transition)
+
+    def host(self, name: str) -> Host:
+        return self._file.read(lambda db: reading.host(db, name, self._clock()))
+
+    def set_host(
+        self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
+    ) -> None:
+        self._write(lambda step: admission.set_host(step, name, delay_s=delay_s, pause_s=pause_s, robots=robots))
+
+    def open_producer(self, name: str) -> str:
+        expires_ms = self._clock() + ms(self._rules.lease_s)
+        sql = "INSERT OR REPLACE INTO producer(name, state, expires_ms) VALUES (?, 'open', ?)"
+        return f"producer:{self._file.write(lambda db: db.execute(sql, (name, expires_ms)).lastrowid)}"
+
+    def close_producer(self, token: str) -> bool:
+        sql = "UPDATE producer SET state = 'closed' WHERE serial = ? AND state = 'open'"
+        serial = settling.producer_serial(token)
+        return self._file.write(lambda db: db.execute(sql, (serial,)).rowcount > 0)
+
+    def counts(self) -> Counts:
+        return self._file.read(reading.counts)
+
+    def finished(self) -> Finish:
+        return finish(self.counts(), self._rules)
+
+    def workers(self) -> tuple[WorkerRow, ...]:
+        return self._file.read(reading.workers)
+
+    def hosts(self, limit: int = 100) -> tuple[Host, ...]:
+        return self._file.read(lambda db: reading.hosts(db, limit, self._clock()))
+
+    def dead(
+        self, *, reason: str | None = None, host: str | None = None, limit: int = 100, after: int = 0
+    ) -> tuple[DeadLetter, ...]:
+        matching = letters.where(reason, host, None)
+        return tuple(map(letters.letter, self._file.read(lambda db: letters.read(db, matching, limit, after))))
+
+    def kick(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        if host is not None:
+            self._write(lambda step: letters.revive(step, host))
+        return self._in_pieces(letters.kick, letters.where(reason, host, fingerprint))
+
+    def drop(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        return self._in_pieces(letters.drop, letters.where(reason, host, fingerprint))
+
+    def _in_pieces(self, transition: Callable[[Step, letters.Matching, int], int], matching: letters.Matching) -> int:
+        until = self._file.read(letters.last)
+        total = 0
+        while count := self._write(lambda step: transition(step, matching, until)):
+            total += count
+        return total
+
+    def record(self) -> CrawlRecord:
+        return self._file.read(reading.record)
+
+    def update_record(
+        self,
+        *,
+        spider: str | None = None,
+        hosts: tuple[str, ...] | None = None,
+        outputs: dict[str, str] | None = None,
+        paused: bool | None = None,
+    ) -> CrawlRecord:
+        given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
+        notes = {name: value for name, value in given.items() if value is not None}
+
+        def change(db: sqlite3.Connection) -> CrawlRecord:
+            record = msgspec.structs.replace(reading.record(db), **notes)
+            text = msgspec.json.encode(record).decode()
+            db.execute("UPDATE state SET record = ?, paused = ?", (text, record.paused))
+            return record
+
+        return self._file.write(change)
+
+    def clear(self) -> None:
+        def forget(step: Step) -> None:
+            for table in CLEARED:
+                step.db.execute(f"DELETE FROM {table}")
+            step.totals = Totals()
+            step.flush()
+
+        self._write(forget)
+
+    def close(self) -> None:
+        """Ends this process's locks too, when nothing else in it uses the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,53 @@
+"""What can be asked without the write lock."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from crawler.frontier.policy import HostState, Totals
+from crawler.frontier.sqlite.schema import HOST, HOST_OF_H, TOTALS
+from crawler.model import Counts, CrawlRecord, Host, Robots, WorkerRow
+
+
+def record(db: sqlite3.Connection) -> CrawlRecord:
+    """The crawl's identity and notes."""
+    return msgspec.json.decode(db.execute("SELECT record FROM state").fetchone()[0], type=CrawlRecord)
+
+
+def counts(db: sqlite3.Connection) -> Counts:
+    """Counters only: nothing is counted here."""
+    totals = Totals(*db.execute(f"SELECT {TOTALS} FROM state").fetchone())
+    reasons = dict(db.execute("SELECT name, count FROM reason").fetchall())
+    producers = dict(db.execute("SELECT state, count(*) FROM producer GROUP BY state").fetchall())
+    return totals.counts(reasons, producers)
+
+
+def workers(db: sqlite3.Connection) -> tuple[WorkerRow, ...]:
+    """By name."""
+    rows = db.execute("SELECT name, leased, pages, seen_ms FROM worker ORDER BY name")
+    return tuple(WorkerRow(name=name, leased=leased, pages=pages, seen_ms=seen) for name, leased, pages, seen in rows)
+
+
+def host(db: sqlite3.Connection, name: str, now: int) -> Host:
+    """One host, with its valid robots records."""
+    row = db.execute(f"SELECT {HOST} FROM host WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return Host(name=name)
+    (ready,) = db.execute("SELECT count(*) FROM ready WHERE host = ?", (row[0],)).fetchone()
+    sql = """SELECT name, text, expires_s, fetched_ms FROM origin
+        WHERE host = ? AND fetched_ms > 0 AND expires_ms > ? ORDER BY name"""
+    robots = tuple(
+        Robots(origin=origin, text=text, expires_s=expires_s, fetched_ms=fetched_ms)
+        for origin, text, expires_s, fetched_ms in db.execute(sql, (row[0], now))
+    )
+    return HostState(*row).public(now, ready=ready, robots=robots)
+
+
+def hosts(db: sqlite3.Connection, limit: int, now: int) -> tuple[Host, ...]:
+    """Cost: one pass over the index of ready requests."""
+    sql = f"""SELECT {HOST_OF_H}, coalesce(q.ready, 0) AS ready
+        FROM host h LEFT JOIN (SELECT host, count(*) AS ready FROM ready GROUP BY host) q ON q.host = h.id
+        ORDER BY ready DESC, h.id LIMIT ?"""
+    return tuple(HostState(*row[:-1]).public(now, ready=row[-1]) for row in db.execute(sql, (limit,)))
