@@ -1,0 +1,51 @@
+"""What stores that write to a path have in common: which files belong to an output, and what a refusal means."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from crawler.error import SettingsError, Unavailable
+
+SIDES: Final = ("", "-wal", "-shm", "-journal", ".index", ".index-wal", ".index-shm", ".index-journal", ".lock")
+"""Endings of the files that an output may consist of, whatever the store."""
+
+_AWAY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that may pass: waiting can help."""
+
+
+def files(path: str | Path) -> tuple[Path, ...]:
+    """The files that an output consists of and that exist."""
+    return tuple(side for side in (Path(f"{os.path.realpath(path)}{ending}") for ending in SIDES) if side.exists())
+
+
+def remove(path: str | Path) -> None:
+    """Remove an output with everything beside it; nobody may be writing it. Raises SettingsError."""
+    for side in files(path):
+        try:
+            side.unlink()
+        except OSError as error:
+            raise refusal(side, error) from error
+
+
+def check(path: str | Path) -> None:
+    """Whether an output can be written there, found out without changing one. Raises SettingsError."""
+    place = Path(os.path.realpath(path))
+    if place.exists():
+        if not place.is_file():
+            raise SettingsError(f"{path} is not a regular file: give another path")
+        parent_ok = os.access(place, os.W_OK) and os.access(place.parent, os.W_OK | os.X_OK)
+    else:
+        parent = next(folder for folder in place.parents if folder.exists())
+        parent_ok = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+    if not parent_ok:
+        raise SettingsError(f"{path} cannot be written: give another path, or make its folder writable")
+
+
+def refusal(path: str | Path, error: OSError) -> SettingsError | Unavailable:
+    """An operating-system error at opening, as one of ours."""
+    if error.errno in _AWAY:
+        return Unavailable(f"{path}: {error.strerror}")
+    return SettingsError(f"{path} cannot be written ({error.strerror}): give another path, or make its folder writable")

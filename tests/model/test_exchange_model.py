@@ -1,0 +1,188 @@
+"""The SQLite exchange against the plain reference: random verbs, crashes, clock jumps, stale tokens, repeated requests.
+
+Two SqliteExchange objects work on one file, as two processes do, each with memories of its own that may be out of date.
+Whatever happens, both implementations must answer the same, and no message may be lost or be in two places.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from crawler.exchange.memory import MemoryExchange
+from crawler.exchange.sqlite import SqliteExchange
+from crawler.model import Bury, Done, Outcome, Queue, Retry, Settlement
+from tests.contract.exchanges import Clock, log, message
+
+QUEUES = (Queue("a"), Queue("b", ("page", "#.x")), Queue("history"))
+NAMES = ("a", "b", "history")
+CONSUMERS = ("c1", "c2", "c3")
+OPTIONS: dict[str, Any] = {"lease_s": 60.0, "crashes_max": 2, "suspect_wait_s": 30.0}
+
+ids = st.integers(0, 11).map(str)
+outcomes = st.one_of(
+    st.just(Done()),
+    st.just(Done()),
+    st.sampled_from([Retry(0.0, "r"), Retry(20.0, "r"), Retry(5.0, "r", "host")]),
+    st.sampled_from([Bury("x"), Bury("y", "why")]),
+)
+
+
+class ExchangeModel(RuleBasedStateMachine):
+    @initialize(type=st.sampled_from(["fanout", "topic"]))
+    def begin(self, type: str) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = Clock()
+        self.type = type
+        self.reference = MemoryExchange(type=type, clock=self.clock, **OPTIONS)  # type: ignore[arg-type]
+        self.pair = self._open()
+        self.turn = 0
+        self.requests: list[tuple[str, str, str]] = []
+        self.tokens: list[str] = []
+        for exchange in (self.reference, self.pair[0]):
+            exchange.declare(QUEUES)
+
+    def _open(self) -> tuple[SqliteExchange, SqliteExchange]:
+        path = self.folder / "state.db"
+        first, second = (
+            SqliteExchange(path, type=self.type, clock=self.clock, **OPTIONS)  # type: ignore[arg-type]
+            for _ in range(2)
+        )
+        return first, second
+
+    @property
+    def tested(self) -> SqliteExchange:
+        """The two by turns."""
+        self.turn += 1
+        return self.pair[self.turn % 2]
+
+    def teardown(self) -> None:
+        if hasattr(self, "pair"):
+            for exchange in self.pair:
+                exchange.close()
+            shutil.rmtree(self.folder)
+
+    @rule(batch=st.lists(st.tuples(ids, st.sampled_from(["page", "page", "news.x", "other", "log"])), max_size=6))
+    def publish(self, batch: list[tuple[str, str]]) -> None:
+        messages = [log(f"log{id}") if kind == "log" else message(f"{kind}{id}", kind) for id, kind in batch]
+        self.reference.publish(messages)
+        self.tested.publish(messages)
+
+    @rule(queue=st.sampled_from(NAMES), count=st.integers(0, 5), consumer=st.sampled_from(CONSUMERS))
+    def lease(self, queue: str, count: int, consumer: str) -> None:
+        request = f"{len(self.requests):032x}"
+        self.requests.append((queue, consumer, request))
+        self._lease(queue, count, consumer, request)
+
+    @rule(count=st.integers(1, 5), consumer=st.sampled_from(CONSUMERS))
+    def lease_from_a(self, count: int, consumer: str) -> None:
+        """Most of the traffic is in one queue, so that its copies go many ways."""
+        self.lease("a", count, consumer)
+
+    @rule(count=st.integers(1, 5), consumer=st.sampled_from(CONSUMERS), outcome=outcomes)
+    def work_on_a(self, count: int, consumer: str, outcome: Outcome) -> None:
+        before = len(self.tokens)
+        self.lease("a", count, consumer)
+        self._settle([(token, outcome) for token in self.tokens[before:]])
+
+    @rule(back=st.integers(1, 4), count=st.integers(1, 5))
+    def repeat_a_request(self, back: int, count: int) -> None:
+        if back <= len(self.requests):
+            queue, consumer, request = self.requests[-back]
+            self._lease(queue, count, consumer, request)
+
+    def _lease(self, queue: str, count: int, consumer: str, request: str) -> None:
+        expected = self.reference.lease(queue, count, consumer=consumer, request_id=request)
+        assert self.tested.lease(queue, count, consumer=consumer, request_id=request) == expected
+        self.tokens += [one.token for one in expected]
+
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """Recent tokens, stale ones, the same one twice."""
+        if self.tokens:
+            some = data.draw(st.lists(st.tuples(st.sampled_from(self.tokens[-12:]), outcomes), max_size=8))
+            self._settle(some)
+
+    @rule(outcome=outcomes)
+    def settle_all(self, outcome: Outcome) -> None:
+        self._settle([(token, outcome) for token in self.tokens])
+
+    def _settle(self, some: list[tuple[str, Outcome]]) -> None:
+        settlements = [Settlement(token, outcome) for token, outcome in some]
+        assert self.tested.settle(settlements) == self.reference.settle(settlements)
+
+    @rule(data=st.data(), release=st.booleans())
+    def renew_or_release(self, data: st.DataObject, release: bool) -> None:
+        tokens = data.draw(st.lists(st.sampled_from(self.tokens[-12:]), unique=True)) if self.tokens else []
+        if release:
+            self.reference.release(tokens)
+            self.tested.release(tokens)
+        else:
+            assert self.tested.renew(tokens) == self.reference.renew(tokens)
+
+    @rule(consumer=st.sampled_from(CONSUMERS))
+    def die(self, consumer: str) -> None:
+        assert self.tested.forfeit(consumer) == self.reference.forfeit(consumer)
+
+    @rule(seconds=st.sampled_from([8.0, 8.0, 25.0, 25.0, 70.0, -70.0, 4_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.forward(seconds)
+
+    @rule()
+    def everybody_dies(self) -> None:
+        """Closing frees the OS locks, as a kill does: the leases end as soon as anybody asks."""
+        for exchange in self.pair:
+            exchange.close()
+        self.pair = self._open()
+        for consumer in CONSUMERS:
+            self.reference.forfeit(consumer)
+            self.tested.forfeit(consumer)
+
+    @rule(kick=st.booleans(), queue=st.sampled_from([None, "a", "b"]), reason=st.sampled_from([None, "x", "crashed"]))
+    def redrive(self, kick: bool, queue: str | None, reason: str | None) -> None:
+        if kick:
+            assert self.tested.kick(queue=queue, reason=reason) == self.reference.kick(queue=queue, reason=reason)
+        else:
+            assert self.tested.drop(queue=queue, reason=reason) == self.reference.drop(queue=queue, reason=reason)
+
+    @invariant()
+    def same_state(self) -> None:
+        if hasattr(self, "pair"):
+            assert self.tested.counts() == self.reference.counts()
+            assert self.tested.dead() == self.reference.dead()
+
+    @invariant()
+    def counters_and_messages_agree_with_the_rows(self) -> None:
+        if not hasattr(self, "pair"):
+            return
+        rows = self.tested._file.read(
+            lambda db: db.execute(
+                """SELECT m.number, m.queues & ~(1 << 62), ifnull(sum(1 << c.queue), 0), count(c.queue)
+                FROM x_message m LEFT JOIN (SELECT queue, number FROM x_ready UNION ALL
+                    SELECT queue, number FROM x_delayed UNION ALL SELECT queue, number FROM x_suspect UNION ALL
+                    SELECT queue, number FROM x_dead UNION ALL
+                    SELECT b.queue, l.number FROM x_lease l JOIN x_batch b ON b.id = l.batch) c USING (number)
+                GROUP BY m.number"""
+            ).fetchall()
+        )
+        for number, queues, found, copies in rows:
+            assert queues == found, f"message {number}: its queues and its copies differ"
+            assert copies == queues.bit_count(), f"message {number} is in two places of one queue"
+
+
+ExchangeModel.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate,),  # a failure is printed as it was found: shrinking takes minutes
+    suppress_health_check=list(HealthCheck),
+)
+TestExchangeModel = ExchangeModel.TestCase
