@@ -1,0 +1,111 @@
+"""The one place where settings become objects: which frontier, exchange, spider and pipelines a command works with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crawler import plugin
+from crawler.error import SettingsError
+from crawler.exchange import HISTORY, Exchange
+from crawler.exchange.sqlite import SqliteExchange
+from crawler.frontier import Frontier
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.model import LOG_KIND, Queue
+from crawler.settings import PipelineTable, Settings
+from crawler.spider import Spider
+
+FOLDER = Path(".crawler")
+"""Where crawls live that were given no state file."""
+MEMORY = "memory:"
+
+
+def state_of(settings: Settings, name: str, given: str | None) -> str:
+    """`--state`, or `frontier.url`, or `.crawler/<name>.db`. Raises SettingsError for a scheme that is not built in."""
+    url = given or settings.frontier.url
+    if not url:
+        return str(FOLDER / f"{name}.db")
+    if url.startswith(MEMORY):
+        return MEMORY
+    scheme, colon, path = url.partition(":")
+    if colon and scheme == "sqlite":
+        return path.removeprefix("//")
+    if colon and path.startswith("//"):
+        raise SettingsError(f"frontier.url: {scheme}: is not known here; use sqlite:FILE or memory:")
+    return url
+
+
+def open_frontier(settings: Settings, state: str, *, name: str = "crawl") -> Frontier:
+    """Raises SettingsError when the file is no state file of this version, BackendError when the disk says no."""
+    if state == MEMORY:
+        from crawler.frontier.memory import MemoryFrontier  # only who wants it pays for it
+
+        return MemoryFrontier(settings.rules(), name=name)
+    return SqliteFrontier(state, settings.rules(), name=name)
+
+
+def open_exchange(settings: Settings, state: str) -> Exchange:
+    table = settings.exchange
+    options: dict[str, Any] = {"type": table.type, "lease_s": table.lease_s, "crashes_max": table.crashes_max}
+    if state == MEMORY:
+        from crawler.exchange.memory import MemoryExchange
+
+        return MemoryExchange(**options)
+    return SqliteExchange(exchange_state(settings, state), **options)
+
+
+def exchange_state(settings: Settings, state: str) -> str:
+    """The exchange's file: the frontier's, unless exchange.url names another."""
+    return state_of(settings, "", settings.exchange.url) if settings.exchange.url else state
+
+
+def history_path(state: str) -> str:
+    return f"{state}.history"
+
+
+def queues(pipelines: dict[str, PipelineTable]) -> tuple[Queue, ...]:
+    return tuple(Queue(name, (LOG_KIND,) if name == HISTORY else table.bind) for name, table in pipelines.items())
+
+
+def with_history(settings: Settings, state: str, pipelines: dict[str, PipelineTable]) -> dict[str, PipelineTable]:
+    """The pipelines and, when outcomes are logged, the built-in one that keeps them."""
+    if not settings.exchange.history or state == MEMORY:
+        return pipelines
+    history = PipelineTable(use="pipelines.history:History", bind=(LOG_KIND,), arguments={"path": history_path(state)})
+    return {**pipelines, HISTORY: history}
+
+
+def load_spider(settings: Settings) -> type[Spider]:
+    """Raises SettingsError when it does not import, or is no Spider."""
+    return plugin.load(settings.crawl.spider, Spider)
+
+
+def make_spider(kind: type[Spider], arguments: dict[str, Any]) -> Spider:
+    """Raises SettingsError when its constructor does not take the `[spider]` table, or fails."""
+    made: Spider = _made(kind, arguments, "[spider]")
+    return made
+
+
+def make_pipeline(name: str, table: PipelineTable) -> Any:
+    """Raises SettingsError when the class does not import or does not take its arguments; Unavailable when what it
+    writes to is away."""
+    return _made(plugin.load(table.use), table.arguments, f"[pipelines.{name}] {table.use}")
+
+
+def pipeline_class(name: str, table: PipelineTable) -> type[Any]:
+    """Raises SettingsError when the class does not import or does not take the table's arguments. Makes nothing."""
+    import inspect  # a command that starts no pipeline does without
+
+    kind = plugin.load(table.use)
+    try:
+        inspect.signature(kind).bind(**table.arguments)
+    except TypeError as error:
+        raise SettingsError(f"[pipelines.{name}] {table.use}: {error}") from error
+    return kind
+
+
+def _made(kind: Any, arguments: dict[str, Any], where: str) -> Any:
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise SettingsError(f"{where}: {error}") from error

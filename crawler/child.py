@@ -1,0 +1,185 @@
+"""What a child of the fleet does: work, store or seed, on connections of its own, until told to stop or finished."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+import uvloop
+
+from crawler import app
+from crawler.caller import Caller
+from crawler.error import BackendError, SettingsError
+from crawler.exchange import Exchange
+from crawler.fleet import EXIT_SETTINGS
+from crawler.frontier import Frontier
+from crawler.harvest import Limits, Scope
+from crawler.plan import Plan
+from crawler.seed import SeedReport, is_list, seed
+from crawler.seed_web import fetch_with
+from crawler.settings import PipelineTable, Settings
+from crawler.spider import Spider
+from crawler.visit import Visitor
+from crawler.watchdog import Watchdog
+from crawler.worker import Worker
+from pipelines.consumer import Consumer, lock_path
+
+PRODUCER = "seeds"
+"""Name of a crawl's producer: the seeder that comes after a dead one continues its work, and forgives it."""
+SHORT_MAX = 1_000
+"""So many plain URLs are seeded by the supervisor itself, before anything is started."""
+ORPHAN_CHECK_S = 0.5
+"""A child looks so often whether its supervisor still lives; without one it drains."""
+EXIT_HARD = 130
+
+
+def work(plan: Plan, parent: int, name: str) -> int:
+    """A worker process. Returns the exit code."""
+    return _reported(name, lambda: _work(plan, parent, name))
+
+
+def store(plan: Plan, parent: int, queue: str, table: PipelineTable, name: str) -> int:
+    """A consumer process of one pipeline. Returns the exit code."""
+    return _reported(name, lambda: _store(plan, parent, queue, table, name))
+
+
+def seeds(plan: Plan, report_fd: int, name: str) -> int:
+    """The seeder process; writes its SeedReport to `report_fd` as JSON. Returns the exit code."""
+
+    def main() -> None:
+        with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+            os.write(report_fd, msgspec.json.encode(add_seeds(plan, frontier)))
+
+    return _reported(name, main)
+
+
+def is_short(sources: Sequence[str]) -> bool:
+    """Few plain URLs, none of which is itself a list (a file, a sitemap)."""
+    return len(sources) <= SHORT_MAX and not any(map(is_list, sources))
+
+
+def add_seeds(plan: Plan, frontier: Frontier) -> SeedReport:
+    """Add the plan's seeds. Raises SettingsError for a missing file, BackendError."""
+    settings = plan.settings
+    return seed(
+        frontier,
+        plan.sources,
+        producer_name=PRODUCER,
+        url_chars_max=settings.worker.url_chars_max,
+        fetch=fetch_with(settings.fetch),
+    )
+
+
+def make_worker(
+    plan: Plan, frontier: Frontier, exchange: Exchange, name: str, watchdog: contextlib.AbstractContextManager[None]
+) -> Worker:
+    """One worker, with a spider of its own. `watchdog` is entered around each page's parsing."""
+    assert plan.spider is not None
+    settings, call = plan.settings, Caller()
+    visitor = Visitor(
+        frontier,
+        app.make_spider(plan.spider, settings.spider),
+        settings,
+        call,
+        worker=name,
+        scope=make_scope(settings, plan.spider, plan.hosts),
+        limits=make_limits(settings),
+        watchdog=watchdog,
+    )
+    return Worker(name, frontier, exchange, visitor, settings, call, until_finished=plan.until_finished)
+
+
+def consume(plan: Plan, exchange: Exchange, queue: str, table: PipelineTable, name: str, stop: threading.Event) -> None:
+    """One consumer of one pipeline, until `stop`."""
+    lock = lock_path(app.pipeline_class(queue, table), table.arguments)
+    make = partial(app.make_pipeline, queue, table)
+    Consumer(exchange, queue, make, name=name, settings=plan.settings.exchange, lock=lock).run(stop)
+
+
+def make_scope(settings: Settings, spider: type[Spider], hosts: tuple[str, ...]) -> Scope:
+    """The settings' scope where it says something, else the spider's. `hosts` empty: each page's own host."""
+    crawl = settings.crawl
+    return Scope(
+        hosts=hosts,
+        include=crawl.include or spider.include,
+        exclude=crawl.exclude or spider.exclude,
+        depth_max=crawl.depth_max or spider.depth_max,
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    worker = settings.worker
+    return Limits(links_max=worker.links_max, items_max=worker.items_max, url_chars_max=worker.url_chars_max)
+
+
+def _work(plan: Plan, parent: int, name: str) -> None:
+    settings = plan.settings
+    with (
+        app.open_frontier(settings, plan.state, name=plan.name) as frontier,
+        app.open_exchange(settings, plan.state) as exchange,
+    ):
+        worker = make_worker(plan, frontier, exchange, name, Watchdog(settings.worker.parse_max_s))
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, _drain_then_quit(worker.stop))
+            orphaned = loop.create_task(_watch_parent(parent, worker.stop))
+            await worker.run()
+            orphaned.cancel()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+
+async def _watch_parent(parent: int, stop: Callable[[], None]) -> None:
+    while os.getppid() == parent:
+        await asyncio.sleep(ORPHAN_CHECK_S)
+    stop()
+
+
+def _store(plan: Plan, parent: int, queue: str, table: PipelineTable, name: str) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: _drain_then_quit(stop.set)())
+    threading.Thread(target=_watch_parent_thread, args=(parent, stop), name="orphan", daemon=True).start()
+    with app.open_exchange(plan.settings, plan.state) as exchange:
+        exchange.declare(app.queues(plan.pipelines))
+        consume(plan, exchange, queue, table, name, stop)
+
+
+def _watch_parent_thread(parent: int, stop: threading.Event) -> None:
+    while os.getppid() == parent and not stop.wait(ORPHAN_CHECK_S):
+        pass
+    stop.set()
+
+
+def _drain_then_quit(stop: Callable[[], None]) -> Callable[[], None]:
+    """The first call drains, the second ends the process where it is."""
+    calls: list[None] = []
+
+    def on_signal() -> None:
+        if calls:
+            os._exit(EXIT_HARD)
+        calls.append(None)
+        stop()
+
+    return on_signal
+
+
+def _reported(name: str, main: Callable[[], None]) -> int:
+    """Run `main`; an error that a person must act on is one line, anything else a traceback (by the fleet)."""
+    try:
+        main()
+    except SettingsError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
+    except BackendError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 3
+    return 0

@@ -1,0 +1,202 @@
+"""Run a plan: as a fleet of processes on a shared store, or, on memory queues, as threads of this one.
+
+    seeder --> frontier <--> N workers --> exchange --> one process a pipeline
+
+The supervisor opens the stores only between forks, for a moment: to look, to forfeit a dead child's leases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+import msgspec
+
+from crawler import app, child
+from crawler.error import BackendError, SettingsError
+from crawler.fleet import EXIT_SETTINGS, Fleet, Member
+from crawler.model import Counts, Finish, QueueCounts
+from crawler.plan import Plan
+from crawler.report import Report, Snapshot, memory_bytes, report, unstored
+from crawler.seed import SeedReport
+from crawler.solo import launch_solo
+
+TICK_S = 0.25
+DRAIN_TICK_S = 0.02
+"""Between looks at the queues once only stores are at work: the end should not wait for a tick."""
+MEMORY_TICK_S = 1.0
+SEED_REPORT_BYTES_MAX = 65_536
+"""What a pipe holds: the seeder writes its report at once and never waits for a reader."""
+
+Tick = Callable[[Snapshot], None]
+
+
+def launch(plan: Plan, on_tick: Tick = lambda snapshot: None) -> Report:
+    """Run to the end, blocking; `on_tick` is called about four times a second. Raises SettingsError when a child
+    refuses its settings (it has said why), BackendError when the store cannot be opened at the start."""
+    if plan.state == app.MEMORY:
+        return launch_solo(plan, on_tick)
+    return _Run(plan, on_tick).run()
+
+
+class _Run:
+    """One run of a fleet."""
+
+    def __init__(self, plan: Plan, on_tick: Tick) -> None:
+        self._plan = plan
+        self._on_tick = on_tick
+        self._began = monotonic()
+        self._state = "crawling"
+        self._last = Snapshot(counts=Counts())
+        self._finish = Finish.RUNNING
+        self._peak_bytes = 0
+        self._weighed_at = 0.0
+        self._lost_to = ""
+        self._stored: dict[str, int] = {}
+        self._seeded: SeedReport | None = None
+        self._queues = tuple(plan.pipelines) if plan.chosen is None else plan.chosen
+
+    def run(self) -> Report:
+        plan = self._plan
+        with app.open_exchange(plan.settings, plan.state) as exchange:
+            exchange.declare(app.queues(plan.pipelines))
+        members = self._members()
+        before = self._begin()
+        with Fleet(members, grace_s=plan.settings.worker.grace_s) as fleet:
+            try:
+                self._crawl(fleet)
+                self._store(fleet)
+            finally:
+                for role in ("worker", "seeder", "consumer"):
+                    fleet.stop(role)
+                while fleet.pids():
+                    fleet.wait(TICK_S)
+        self._look(fleet)
+        self._on_tick(self._last)
+        return report(
+            before,
+            self._last,
+            finish=self._finish,
+            interrupted=bool(fleet.signals),
+            peak_rss_bytes=self._peak_bytes,
+            outputs=plan.outputs,
+            state=plan.state,
+            lost_to=self._lost_to,
+            queues=self._queues,
+        )
+
+    def _members(self) -> list[Member]:
+        plan, parent = self._plan, os.getpid()
+        members = [
+            Member(role="worker", name=f"w{number}", main=partial(child.work, plan, parent), died=self._worker_died)
+            for number in range(1, plan.workers + 1)
+        ]
+        for queue in self._queues:
+            table = plan.pipelines[queue]
+            main = partial(child.store, plan, parent, queue, table)
+            for number in range(1, plan.copies + 1):
+                died = partial(self._consumer_died, queue)
+                members.append(Member(role="consumer", name=f"{queue}{number}", main=main, died=died))
+        if plan.sources and not child.is_short(plan.sources):
+            self._seed_read, write = os.pipe()
+            members.append(Member(role="seeder", name="seeder", main=partial(child.seeds, plan, write)))
+        return members
+
+    def _begin(self) -> Counts:
+        """What the crawl had before; seeds that are few go in now, for many a place is kept open until the seeder's."""
+        plan = self._plan
+        with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+            before = frontier.counts()
+            if plan.sources and child.is_short(plan.sources):
+                self._seeded = child.add_seeds(plan, frontier)
+            elif plan.sources:
+                frontier.open_producer(child.PRODUCER)
+            return before
+
+    def _crawl(self, fleet: Fleet) -> None:
+        """Until every worker has ended by itself (the crawl is over) or was told to."""
+        time_max_s = self._plan.settings.crawl.time_max_s
+        while fleet.running("worker") or fleet.alive("worker") or self._waits_for_others(fleet):
+            self._wait(fleet, TICK_S)
+            if fleet.signals:
+                self._drain(fleet, "a signal")
+            elif time_max_s and monotonic() - self._began > time_max_s:
+                self._drain(fleet, f"limit: {time_max_s:g} s")
+        fleet.stop("seeder")
+
+    def _waits_for_others(self, fleet: Fleet) -> bool:
+        """A plan of stores alone goes on until a signal, or until the crawl that others work on is over."""
+        if self._plan.workers or fleet.signals:
+            return False
+        return not self._plan.until_finished or self._finish is Finish.RUNNING
+
+    def _drain(self, fleet: Fleet, why: str) -> None:
+        if self._state == "crawling":
+            self._state, self._lost_to = "draining", why
+            fleet.stop("worker")
+            fleet.stop("seeder")
+
+    def _store(self, fleet: Fleet) -> None:
+        """Until the queues are empty. After a signal the stores have the grace time for it; the rest keeps."""
+        self._state = "storing"
+        self._look(fleet)
+        deadline = monotonic() + self._plan.settings.worker.grace_s
+        while fleet.running("consumer") and unstored(self._last, self._queues):
+            if fleet.signals and monotonic() > deadline:
+                break
+            self._wait(fleet, DRAIN_TICK_S)
+            self._look(fleet)
+        fleet.stop("consumer")
+
+    def _wait(self, fleet: Fleet, timeout_s: float) -> None:
+        """One turn: start, sleep, reap; look and tell when a tick is due."""
+        for exit_ in fleet.wait(timeout_s):
+            if exit_.code == EXIT_SETTINGS:
+                raise SettingsError(f"{exit_.member.name} refused its settings; the reason stands above")
+            if exit_.member.role == "seeder" and exit_.code == 0:
+                self._seeded = msgspec.json.decode(os.read(self._seed_read, SEED_REPORT_BYTES_MAX), type=SeedReport)
+        if len(fleet.signals) > 1:
+            fleet.kill()
+        if monotonic() - self._began - self._last.seconds >= TICK_S:
+            self._look(fleet)
+            self._on_tick(self._last)
+
+    def _look(self, fleet: Fleet) -> None:
+        """A new snapshot; while the store cannot be read, the old one stays."""
+        plan, now = self._plan, monotonic()
+        if now - self._weighed_at >= MEMORY_TICK_S:
+            self._weighed_at = now
+            self._peak_bytes = max(self._peak_bytes, memory_bytes((os.getpid(), *fleet.pids())))
+        try:
+            with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+                counts, workers, self._finish = frontier.counts(), frontier.workers(), frontier.finished()
+                with app.open_exchange(plan.settings, plan.state) as exchange:
+                    queues = exchange.counts()
+        except BackendError:
+            return
+        self._last = Snapshot(
+            counts=counts,
+            queues=queues,
+            workers=workers,
+            seconds=now - self._began,
+            state=self._state,
+            restarts=fleet.restarts,
+            seeded=self._seeded,
+        )
+
+    def _worker_died(self, name: str) -> bool:
+        plan = self._plan
+        with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+            settled = any(row.name == name and row.pages for row in frontier.workers())
+            frontier.forfeit(name)
+        return settled
+
+    def _consumer_died(self, queue: str, name: str) -> bool:
+        plan = self._plan
+        with app.open_exchange(plan.settings, plan.state) as exchange:
+            exchange.forfeit(name)
+            ended = exchange.counts().get(queue, QueueCounts())
+        before, self._stored[queue] = self._stored.get(queue, 0), ended.done
+        return ended.done > before

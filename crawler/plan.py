@@ -1,0 +1,249 @@
+"""What one command is going to run: `prepare`, `work` and `store` turn settings and arguments into a Plan, and check
+everything that can be checked before a process starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from crawler import app
+from crawler.error import BadUrl, SettingsError
+from crawler.model import CrawlRecord, Request
+from crawler.seed_file import open_list
+from crawler.seed_sources import is_url, requests
+from crawler.settings import PipelineTable, Settings
+from crawler.spider import Spider
+from crawler.sqlitefile import remove_file
+from crawler.url import URL_CHARS_MAX, canonical, host
+from pipelines import output
+
+OUT = "out"
+"""Name of the pipeline that `-o` makes."""
+STORES = {
+    ".jsonl": "pipelines.jsonl:JsonLines",
+    ".csv": "pipelines.csv:Csv",
+    ".db": "pipelines.sqlite:Sqlite",
+}
+"""Ending of `-o FILE` -> its pipeline."""
+HOSTS_MAX = 10_000
+"""Seeds of more hosts than this do not make a list of hosts: each page then stays on its own host."""
+SEEDS_MAX = 20_000
+"""Seeds that are looked through for hosts; with more of them, as with `HOSTS_MAX`."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one command is going to run."""
+
+    name: str
+    settings: Settings
+    state: str
+    """Path of the state file, or `memory:`."""
+    spider: type[Spider] | None = None
+    hosts: tuple[str, ...] = ()
+    """Host patterns of the scope; empty: each page's own host."""
+    sources: tuple[str, ...] = ()
+    """Seeds: URLs, files, `-`."""
+    workers: int = 0
+    pipelines: dict[str, PipelineTable] = {}
+    """All that the crawl has: every one's queue is declared."""
+    chosen: tuple[str, ...] | None = None
+    """The pipelines to run here; None: all."""
+    copies: int = 1
+    """Processes per pipeline."""
+    outputs: dict[str, str] = {}
+    until_finished: bool = True
+
+
+def name_of(settings: Settings, sources: Sequence[str]) -> str:
+    """The crawl's name: the setting, or the first seed's host, or the first file's stem."""
+    if settings.crawl.name:
+        return settings.crawl.name
+    for source in sources:
+        try:
+            return host(canonical(source)).replace(":", "_").strip("[]")
+        except BadUrl:
+            continue
+    for source in sources:
+        return "stdin" if source == "-" else Path(source).name.partition(".")[0]
+    return "crawl"
+
+
+def prepare(
+    settings: Settings,
+    *,
+    urls: Sequence[str],
+    seed_files: Sequence[str],
+    out: str | None,
+    state: str | None,
+    fresh: bool,
+    spider: type[Spider] | None = None,
+) -> Plan:
+    """The plan of `crawler run`. Creates the state, and with `fresh` removes the crawl and its outputs first. `spider`:
+    a class at hand, else the settings name it. Raises SettingsError for whatever the user must put right, BackendError
+    when the disk says no."""
+    spider = spider or app.load_spider(settings)
+    app.make_spider(spider, settings.spider)
+    sources = (*urls, *seed_files) or tuple(spider.seeds)
+    name = name_of(settings, sources)
+    path = app.state_of(settings, name, state)
+    if not sources and (fresh or path == app.MEMORY or not Path(path).exists()):
+        raise SettingsError("nothing to crawl: give a URL or --seeds FILE (crawler run --help shows examples)")
+    _check_pipelines({**settings.pipelines, **({OUT: _out(out)} if out else {})})
+    for source in sources:
+        if source != "-" and not is_url(source) and not Path(source).exists():
+            open_list(source)  # says what is wrong
+    if fresh and path != app.MEMORY:
+        _remove_crawl(settings, path)
+    with app.open_frontier(settings, path, name=name) as frontier:
+        record = frontier.record()
+        began = frontier.counts().added > 0
+        pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
+        if not out:
+            _check_pipelines(pipelines)
+        outputs = _outputs(pipelines)
+        if fresh:
+            remove_outputs(outputs)
+        if began and OUT in outputs and outputs[OUT] != record.outputs.get(OUT):
+            before = record.outputs.get(OUT, "none")
+            raise SettingsError(
+                f"{path}: this crawl writes to {before}; {outputs[OUT]} would miss what is stored there already. "
+                f"Use -o {before}, or --fresh to start over, or another --state FILE for a second crawl"
+            )
+        hosts = _hosts(settings, spider, record, sources)
+        frontier.update_record(spider=settings.crawl.spider, hosts=hosts, outputs=outputs)
+    return Plan(
+        name=record.name,
+        settings=settings,
+        state=path,
+        spider=spider,
+        hosts=hosts,
+        sources=sources,
+        workers=1 if path == app.MEMORY else settings.worker.processes,
+        pipelines=app.with_history(settings, path, pipelines),
+        outputs=outputs,
+    )
+
+
+def work(settings: Settings, state: str, *, until_finished: bool) -> Plan:
+    """The plan of `crawler work`: workers alone, on a crawl that exists."""
+    with app.open_frontier(settings, state) as frontier:
+        record = frontier.record()
+    settings = _with_spider(settings, record)
+    spider = app.load_spider(settings)
+    app.make_spider(spider, settings.spider)
+    return Plan(
+        name=record.name,
+        settings=settings,
+        state=state,
+        spider=spider,
+        hosts=_hosts(settings, spider, record, ()),
+        workers=settings.worker.processes,
+        pipelines=app.with_history(settings, state, _pipelines(settings, None, record, default="")),
+        chosen=(),
+        until_finished=until_finished,
+    )
+
+
+def store(settings: Settings, state: str, names: Sequence[str], *, copies: int, until_finished: bool) -> Plan:
+    """The plan of `crawler store`: pipelines alone, those named or all."""
+    with app.open_frontier(settings, state) as frontier:
+        record = frontier.record()
+    pipelines = app.with_history(settings, state, _pipelines(settings, None, record, default=""))
+    for name in names:
+        if name not in pipelines:
+            known = ", ".join(pipelines) or "none"
+            raise SettingsError(f"no pipeline {name!r}; this crawl has: {known}")
+    return Plan(
+        name=record.name,
+        settings=settings,
+        state=state,
+        pipelines=pipelines,
+        chosen=tuple(names) or tuple(pipelines),
+        copies=copies,
+        outputs=_outputs(pipelines),
+        until_finished=until_finished,
+    )
+
+
+def remove_crawl(path: str | Path) -> None:
+    """Delete a crawl's state and history, not its outputs."""
+    remove_file(path)
+    remove_file(app.history_path(str(path)))
+
+
+def remove_outputs(outputs: Mapping[str, str]) -> None:
+    """Delete output files and what lies beside them. Raises SettingsError."""
+    for path in outputs.values():
+        output.remove(path)
+
+
+def _check_pipelines(pipelines: Mapping[str, PipelineTable]) -> None:
+    """Raises SettingsError when one does not import, does not take its arguments, or cannot write its path."""
+    for name, table in pipelines.items():
+        app.pipeline_class(name, table)
+        if isinstance(table.arguments.get("path"), str):
+            output.check(table.arguments["path"])
+
+
+def _remove_crawl(settings: Settings, path: str) -> None:
+    if not Path(path).exists():
+        return
+    try:
+        with app.open_frontier(settings, path) as frontier:
+            outputs = frontier.record().outputs
+    except SettingsError:
+        outputs = {}  # another version's file: it is going anyway
+    remove_crawl(path)
+    remove_outputs(outputs)
+
+
+def _with_spider(settings: Settings, record: CrawlRecord) -> Settings:
+    """The spider that the crawl was started with, unless the settings name another than the default."""
+    if record.spider and settings.crawl.spider == Settings().crawl.spider:
+        return msgspec.structs.replace(settings, crawl=msgspec.structs.replace(settings.crawl, spider=record.spider))
+    return settings
+
+
+def _pipelines(settings: Settings, out: str | None, record: CrawlRecord, *, default: str) -> dict[str, PipelineTable]:
+    """The settings' pipelines, and the one of `-o`: as given, or as recorded, or the default where there is no
+    other."""
+    path = out or record.outputs.get(OUT) or ("" if settings.pipelines else default)
+    if not path:
+        return dict(settings.pipelines)
+    return {**settings.pipelines, OUT: _out(path)}
+
+
+def _out(path: str) -> PipelineTable:
+    use = STORES.get(Path(path).suffix)
+    if use is None:
+        raise SettingsError(f"-o {path}: the ending says how to write it: {', '.join(STORES)}")
+    return PipelineTable(use=use, arguments={"path": path})
+
+
+def _outputs(pipelines: Mapping[str, PipelineTable]) -> dict[str, str]:
+    return {name: str(table.arguments["path"]) for name, table in pipelines.items() if "path" in table.arguments}
+
+
+def _hosts(settings: Settings, spider: type[Spider], record: CrawlRecord, sources: Iterable[str]) -> tuple[str, ...]:
+    """The scope's hosts: the settings', else the spider's, else those of all seeds so far."""
+    named = settings.crawl.hosts or tuple(sorted(spider.hosts))
+    if named:
+        return named
+    found = set(record.hosts)
+    for number, url in enumerate(_seed_urls(sources)):
+        found.add(host(url))
+        if number >= SEEDS_MAX or len(found) > HOSTS_MAX:
+            return ()
+    return tuple(sorted(found))
+
+
+def _seed_urls(sources: Iterable[str]) -> Iterator[str]:
+    """The URLs of all sources that can be read twice: standard input and sitemaps elsewhere give none."""
+    for source in sources:
+        if not is_url(source) and not Path(source).is_file():
+            continue  # standard input, a pipe
+        for found in requests(source, chars_max=URL_CHARS_MAX):
+            if isinstance(found, Request):
+                yield found.url

@@ -1,0 +1,226 @@
+"""The worker: lease, fetch, parse, commit, in bounded stages of one asyncio loop.
+
+    lease loop --(at most `room` leases)--> one task a lease: robots? fetch, parse --> commit loop: publish, add, settle
+
+The lease loop keeps just enough leases to feed the fetch slots. A task ends its lease with an `Ended`, which waits for
+a batch to fill, for `flush_s`, or until nothing else is in flight. The keeper's thread renews; what is lost is
+cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Coroutine
+from functools import partial
+from time import monotonic
+
+from crawler.caller import Caller
+from crawler.commit import Committer, Ended
+from crawler.exchange import Exchange
+from crawler.frontier import LEASE_MAX, Frontier
+from crawler.keeper import Keeper
+from crawler.known import Known
+from crawler.model import Finish, Lease
+from crawler.settings import Settings
+from crawler.visit import Visitor
+
+log = logging.getLogger("crawler.worker")
+
+IDLE_MIN_S = 0.01
+IDLE_MAX_S = 0.25
+"""An idle worker asks again after so long at least and at most: other workers' finds may be ready."""
+OPEN_PER_SLOT = 2
+"""Leases taken per fetch slot when politeness does not count requests in flight: one is fetched, one waits."""
+UNSETTLED_BATCHES = 4
+"""Batches that may wait for a slow store before leasing stops."""
+
+
+class Worker:
+    """One process's share of the crawl."""
+
+    def __init__(
+        self,
+        name: str,
+        frontier: Frontier,
+        exchange: Exchange,
+        visitor: Visitor,
+        settings: Settings,
+        call: Caller,
+        *,
+        until_finished: bool,
+    ) -> None:
+        """`until_finished`: `run` returns when the crawl is over, not only when stopped."""
+        self._name = name
+        self._frontier = frontier
+        self._settings = settings.worker
+        self._until_finished = until_finished
+        self._visitor = visitor
+        politeness = settings.politeness
+        self._counted = politeness.delay_s > 0 or politeness.per_host > 0
+        self._open_max = self._settings.concurrency * (1 if self._counted else OPEN_PER_SLOT)
+        self._keeper = Keeper(frontier.renew, settings.frontier.lease_s, self._on_lost)
+        known = Known(self._settings.known_max)
+        self._committer = Committer(frontier, exchange, self._keeper, known, spider=visitor.spider_name)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended: list[Ended] = []
+        self._fetched: list[str] = []
+        self._slots = asyncio.Semaphore(self._settings.concurrency)
+        self._changed = asyncio.Event()
+        self._ready_to_commit = asyncio.Event()
+        self._report = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._call = call
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Work until stopped, or until the crawl is over. Raises nothing that a server's absence causes."""
+        self._loop = asyncio.get_running_loop()
+        self._keeper.start()
+        loops = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._report_loop())]
+        try:
+            async with self._visitor:
+                await self._guarded(self._lease_loop(), loops)
+                await self._guarded(self._drain(), loops)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            self._keeper.stop()
+
+    def stop(self) -> None:
+        """Drain: lease no more, finish what is in flight within `grace_s`, release the rest. Loop thread only."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def _guarded(self, work: Coroutine[None, None, None], loops: list[asyncio.Task[None]]) -> None:
+        """Await `work`, unless one of the loops beside it ends first: then raise what ended it."""
+        task = asyncio.create_task(work)
+        await asyncio.wait([task, *loops], return_when=asyncio.FIRST_COMPLETED)
+        for loop in loops:
+            if loop.done():
+                task.cancel()
+                loop.result()
+        await task
+
+    # -- lease ---------------------------------------------------------------------------------------------------
+
+    async def _lease_loop(self) -> None:
+        idle_s = IDLE_MIN_S
+        refill = max(1, self._open_max // 4)
+        while not self._stopping.is_set():
+            self._changed.clear()
+            room = self._room()
+            if room < refill and self._tasks:
+                await self._changed.wait()
+                continue
+            given, due_s = await self._lease(max(1, room))
+            if given:
+                idle_s = IDLE_MIN_S
+                continue
+            if self._until_finished and not self._busy() and await self._is_over():
+                return
+            await self._wait_changed(min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
+            idle_s = min(idle_s * 2, IDLE_MAX_S)
+
+    def _room(self) -> int:
+        unsettled_max = self._open_max + UNSETTLED_BATCHES * self._settings.batch_max
+        unsettled = len(self._tasks) + len(self._ended)
+        return min(LEASE_MAX, self._open_max - len(self._tasks), unsettled_max - unsettled)
+
+    def _busy(self) -> bool:
+        return bool(self._tasks or self._ended or len(self._keeper))
+
+    async def _lease(self, count: int) -> tuple[int, float | None]:
+        """Lease up to `count` and start a task for each; a server's absence is waited for with the same request_id."""
+        request_id = secrets.token_hex(16)
+        asked_s = monotonic()
+        leased = await self._call(lambda: self._frontier.lease(count, worker=self._name, request_id=request_id))
+        self._keeper.hold((lease.token for lease in leased.leases), asked_s)
+        for lease in leased.leases:
+            self._tasks[lease.token] = asyncio.create_task(self._work(lease))
+        return len(leased.leases), leased.next_due_s
+
+    async def _is_over(self) -> bool:
+        return await self._call(self._frontier.finished) is not Finish.RUNNING
+
+    async def _wait_changed(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    async def _work(self, lease: Lease) -> None:
+        """One lease from fetch to `Ended`. Cancelled when the lease is lost or the grace time is over."""
+        try:
+            async with self._slots:
+                ended = await self._visitor.visit(lease, self._fetch_ended)
+            self._ended.append(ended)
+        except Exception:
+            log.exception("%s: given up, another worker will have it when the lease lapses", lease.request.url)
+            self._keeper.drop((lease.token,))
+        finally:
+            del self._tasks[lease.token]
+            self._changed.set()
+            if len(self._ended) >= self._settings.batch_max or not self._tasks:
+                self._ready_to_commit.set()
+
+    async def _fetch_ended(self, token: str) -> None:
+        """The host's delay runs from here, so it is told before the page is parsed."""
+        if self._counted:
+            self._fetched.append(token)
+            self._report.set()
+            await asyncio.sleep(0)
+
+    def _on_lost(self, tokens: tuple[str, ...]) -> None:
+        """Keeper's thread: stop working on what somebody else may hold now."""
+        assert self._loop is not None
+        for token in tokens:
+            self._loop.call_soon_threadsafe(self._cancel, token)
+
+    def _cancel(self, token: str) -> None:
+        if task := self._tasks.get(token):
+            task.cancel()
+
+    # -- report and commit ---------------------------------------------------------------------------------------
+
+    async def _report_loop(self) -> None:
+        while True:
+            await self._report.wait()
+            self._report.clear()
+            tokens, self._fetched = self._fetched, []
+            await self._call(partial(self._frontier.fetched, tokens))
+
+    async def _commit_loop(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.flush_s):
+                    await self._ready_to_commit.wait()
+            self._ready_to_commit.clear()
+            if not self._ended:
+                continue
+            batch = self._ended[: self._settings.batch_max]
+            await self._call(partial(self._committer.commit, batch))
+            del self._ended[: len(batch)]
+            if len(self._ended) >= self._settings.batch_max or (self._ended and not self._tasks):
+                self._ready_to_commit.set()
+            self._changed.set()
+
+    async def _drain(self) -> None:
+        """Finish within the grace time, cancel what is left, commit what ended, release the rest."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._settings.grace_s)
+        unfinished = dict(self._tasks)
+        for task in unfinished.values():
+            task.cancel()
+        await asyncio.gather(*unfinished.values(), return_exceptions=True)
+        if unfinished:
+            await self._call(lambda: self._frontier.release(tuple(unfinished)))
+            self._keeper.drop(unfinished)
+        while self._ended:
+            self._ready_to_commit.set()
+            self._changed.clear()
+            await self._changed.wait()
