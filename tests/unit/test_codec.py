@@ -15,7 +15,11 @@ from crawler.model import Message, Record, Request
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -34,9 +38,18 @@ REQUESTS = st.builds(
     visit=COUNT,
     meta=st.dictionaries(TEXT, JSON, max_size=3),
 )
-RECORDS = st.builds(Record, id=TEXT, data=st.dictionaries(TEXT, JSON, max_size=3).map(lambda d: msgspec.Raw(msgspec.json.encode(d))))
+RECORDS = st.builds(
+    Record, id=TEXT, data=st.dictionaries(TEXT, JSON, max_size=3).map(lambda d: msgspec.Raw(msgspec.json.encode(d)))
+)
 MESSAGES = st.builds(
-    Message, id=TEXT, kind=TEXT, url=TEXT, fetched_at=TEXT, spider=TEXT, visit=COUNT, records=st.lists(RECORDS, max_size=4).map(tuple)
+    Message,
+    id=TEXT,
+    kind=TEXT,
+    url=TEXT,
+    fetched_at=TEXT,
+    spider=TEXT,
+    visit=COUNT,
+    records=st.lists(RECORDS, max_size=4).map(tuple),
 )
 
 

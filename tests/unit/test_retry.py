@@ -56,7 +56,9 @@ def test_a_longer_retry_after_wins() -> None:
 
 
 def test_a_spiders_error_is_buried_with_its_traceback() -> None:
-    assert judge(SpiderError("spider_exception", "Traceback …"), 0, POLICY, HALF) == Bury("spider_exception", "Traceback …")
+    assert judge(SpiderError("spider_exception", "Traceback …"), 0, POLICY, HALF) == Bury(
+        "spider_exception", "Traceback …"
+    )
 
 
 def test_what_is_final_is_buried() -> None:
@@ -141,9 +143,15 @@ def test_a_redirect_to_nowhere_is_final(location: str) -> None:
 def test_redirected_keeps_what_it_may(method: str, status: int, after: str) -> None:
     body = b"" if method in ("GET", "HEAD") else b"a=1"
     headers = (("Content-Type", "x/y"), ("X-Mine", "1"))
-    before = Request(url="http://h.example/1", method=method, body=body, headers=headers, to="detail", depth=2, priority=3)
+    before = Request(
+        url="http://h.example/1", method=method, body=body, headers=headers, to="detail", depth=2, priority=3
+    )
     request = redirected(before, status, "http://h.example/2")
-    assert (request.method, request.url, request.redirected_from) == (after, "http://h.example/2", ("http://h.example/1",))
+    assert (request.method, request.url, request.redirected_from) == (
+        after,
+        "http://h.example/2",
+        ("http://h.example/1",),
+    )
     assert (request.to, request.depth, request.priority) == ("detail", 2, 3)
     kept = after == method
     assert request.body == (body if kept else b"")

@@ -222,7 +222,9 @@ def test_host_and_origin(url: str, name: str, of: str) -> None:
 
 def test_a_fingerprint_is_method_url_and_body() -> None:
     get = Request(url="http://h.example/")
-    same = Request(url="http://h.example/", to="other", depth=3, priority=9, meta={"a": 1}, headers=(("X", "y"),), visit=4)
+    same = Request(
+        url="http://h.example/", to="other", depth=3, priority=9, meta={"a": 1}, headers=(("X", "y"),), visit=4
+    )
     others = [
         Request(url="http://h.example/?"),
         Request(url="https://h.example/"),

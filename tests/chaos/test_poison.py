@@ -1,0 +1,58 @@
+"""Pages that kill or hang whoever parses them are buried after crashes_max deaths, and no other page is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crawler.demo.export import export
+from crawler.demo.serve import names
+from crawler.demo.shop import Shop
+from tests.sites.crawl import Crawl, urls_of_jsonl
+from tests.sites.nginx import Nginx
+
+SPIDER = """
+import os
+import re
+
+from crawler.spiders.pages import Pages
+
+
+class Poisoned(Pages):
+    name = "poisoned"
+
+    def parse(self, page):
+        if page.url.endswith("/p/7.html"):
+            os._exit(1)
+        if page.url.endswith("/p/11.html"):
+            re.match(r"(a+)+$", "a" * 60 + "b")
+        if page.url.endswith("/p/13.html"):
+            while True:
+                pass
+        yield from super().parse(page)
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with Nginx(f"{tmp_path}/site/$host") as site:
+        shop = Shop(pages=400, hosts=names(site.port, 1), faults=False)
+        export(shop, str(tmp_path / "site"))
+        yield shop
+
+
+def test_poison_pages_are_buried_and_nothing_else_is(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "poisoned.py").write_text(SPIDER)
+    arguments = [*shop.seeds(), "--spider", "poisoned.py:Poisoned", "-w", "2", "--delay", "0", "--per-host", "0"]
+    crawl = Crawl(tmp_path, [*arguments, "--set", "worker.parse_max_s=0.5"])
+    report = crawl.run()
+    poison = {url for url in shop.urls() if url.endswith(("/p/7.html", "/p/11.html", "/p/13.html"))}
+    assert len(poison) == 3
+    assert {letter.request.url: (letter.reason, letter.crashes) for letter in crawl.dead()} == dict.fromkeys(poison, ("crashed", 3))
+    stored = urls_of_jsonl(tmp_path / "out.jsonl")
+    assert set(stored) == set(shop.urls()) - poison
+    assert set(stored.values()) == {1}
+    assert report["exit"] == 0
+    assert report["dead"] == 3

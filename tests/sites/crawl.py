@@ -1,0 +1,120 @@
+"""Runs the real command in real processes, looks at its state, and reads what it stored."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.model import Counts, DeadLetter, Rules, WorkerRow
+
+HANG_S = 150.0
+"""A command that takes longer hangs."""
+
+
+@dataclass
+class Crawl:
+    """One crawl in a directory of its own: `run` it, or `start` it and meddle."""
+
+    home: Path
+    arguments: Sequence[str]
+    """Of `crawler run`, without --state and -o."""
+    out: str = "out.jsonl"
+    process: subprocess.Popen[str] = field(init=False)
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state.db"
+
+    @property
+    def command(self) -> list[str]:
+        run = [sys.executable, "-m", "crawler", "run", "--state", str(self.state), "-o", str(self.home / self.out)]
+        return [*run, "--json", *self.arguments]
+
+    def start(self) -> None:
+        """In a process group of its own, so that the whole tree can be killed at once."""
+        with (self.home / "stderr.txt").open("a") as errors:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.home,
+                start_new_session=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+
+    def end(self) -> dict[str, Any]:
+        """Wait for the end; the report, with `exit` in it."""
+        try:
+            stdout, _ = self.process.communicate(timeout=HANG_S)
+        except subprocess.TimeoutExpired:
+            self.kill_tree()
+            raise
+        report: dict[str, Any] = json.loads(stdout) if stdout else {}
+        return {**report, "exit": self.process.returncode}
+
+    def run(self) -> dict[str, Any]:
+        self.start()
+        return self.end()
+
+    def kill_tree(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def errors(self) -> str:
+        return (self.home / "stderr.txt").read_text()
+
+    def workers(self) -> tuple[WorkerRow, ...]:
+        with SqliteFrontier(self.state, Rules()) as frontier:
+            return frontier.workers()
+
+    def counts(self) -> Counts:
+        with SqliteFrontier(self.state, Rules()) as frontier:
+            return frontier.counts()
+
+    def dead(self) -> tuple[DeadLetter, ...]:
+        with SqliteFrontier(self.state, Rules()) as frontier:
+            return frontier.dead(limit=10_000)
+
+
+def urls_of_jsonl(path: Path) -> Counter[str]:
+    with path.open(encoding="utf-8") as lines:
+        return Counter(json.loads(line)["url"] for line in lines)
+
+
+def urls_of_csv(path: Path) -> Counter[str]:
+    csv.field_size_limit(10**9)
+    with path.open(encoding="utf-8", newline="") as lines:
+        return Counter(row["url"] for row in csv.DictReader(lines))
+
+
+def urls_of_sqlite(path: Path) -> Counter[str]:
+    db = sqlite3.connect(path)
+    try:
+        return Counter(url for (url,) in db.execute("SELECT url FROM item"))
+    finally:
+        db.close()
+
+
+def pid_of(worker: str) -> int:
+    """The process of an incarnation: its name is `place-pid-tag`."""
+    return int(worker.split("-")[1])
