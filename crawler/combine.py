@@ -41,8 +41,8 @@ class Operation(Generic[C, T]):
 
 
 class Combiner(Generic[C]):
-    """`serve` gets batches of operations, one batch at a time, in the thread of one of them. It sets each one's `result`
-    or calls `fail`; when it raises, those that have not failed yet fail with that error."""
+    """`serve` gets batches of operations, one batch at a time, in the thread of one of them. It sets each one's
+    `result` or calls `fail`; when it raises, those that have not failed yet fail with that error."""
 
     def __init__(self, serve: Callable[[list[Operation[C, Any]]], None]) -> None:
         self._serve = serve

@@ -16,7 +16,8 @@ PRIORITY_MAX = 9
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A page wanted. `url` must already be canonical (`crawler.url.canonical`), so that equal pages are equal strings."""
+    """A page wanted. `url` must already be canonical (`crawler.url.canonical`), so that equal pages are equal
+    strings."""
 
     url: str
     method: str = "GET"
@@ -77,7 +78,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 class Retry(msgspec.Struct, frozen=True, tag="retry"):
     """Again after `delay_s`. `blame="page"` counts an attempt; `blame="host"` charges the host, which backs off
-    by its own rule (`delay_s` is then the least pause, e.g. Retry-After), and the page returns to its place uncharged."""
+    by its own rule (`delay_s` is then the least pause, e.g. Retry-After), and the page returns to its place
+    uncharged."""
 
     delay_s: float
     reason: str

@@ -219,7 +219,7 @@ class Consumer:
             wait_s = min(2 * wait_s, AWAY_S[1])
 
 
-class _Stopped(Exception):  # noqa: N818  (no error: the way out of a wait)
+class _Stopped(Exception):
     """`stop` came while the store was away."""
 
 

@@ -50,7 +50,8 @@ def test_poison_pages_are_buried_and_nothing_else_is(shop: Shop, tmp_path: Path)
     report = crawl.run()
     poison = {url for url in shop.urls() if url.endswith(("/p/7.html", "/p/11.html", "/p/13.html"))}
     assert len(poison) == 3
-    assert {letter.request.url: (letter.reason, letter.crashes) for letter in crawl.dead()} == dict.fromkeys(poison, ("crashed", 3))
+    dead = {letter.request.url: (letter.reason, letter.crashes) for letter in crawl.dead()}
+    assert dead == dict.fromkeys(poison, ("crashed", 3))
     stored = urls_of_jsonl(tmp_path / "out.jsonl")
     assert set(stored) == set(shop.urls()) - poison
     assert set(stored.values()) == {1}

@@ -1,4 +1,5 @@
-"""A real web site: the HTML documentation of Debian's python3.11-doc package, or of the version that this Debian has."""
+"""A real web site: the HTML documentation of Debian's python3.11-doc package, or of the version that this Debian
+has."""
 
 from __future__ import annotations
 

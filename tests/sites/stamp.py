@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -77,5 +78,5 @@ class StampServer:
         found: dict[str, list[float]] = {}
         for address in sorted({stamp.address for stamp in self.stamps}):
             mine = sorted((stamp for stamp in self.stamps if stamp.address == address), key=lambda stamp: stamp.came)
-            found[address] = [after.came - before.written for before, after in zip(mine, mine[1:], strict=False)]
+            found[address] = [after.came - before.written for before, after in pairwise(mine)]
         return found

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from crawler.fleet import Exit, Fleet, Member
@@ -64,7 +65,7 @@ def test_backoff_grows_while_nothing_is_settled() -> None:
 
     with Fleet([Member(role="w", name="w1", main=lambda name: 7, died=died)], grace_s=1.0) as fleet:
         until(fleet, lambda: len(starts) == 4)
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert gaps[0] >= 0.1
     assert gaps[1] >= 0.2
     assert gaps[2] >= 0.4
