@@ -22,6 +22,9 @@ _encoder = msgspec.json.Encoder()
 _requests = msgspec.json.Decoder(Request)
 _messages = msgspec.json.Decoder(Message)
 
+DAMAGED: Final = "damaged_record"
+"""Reason of what is buried because its record cannot be decoded."""
+
 T = TypeVar("T")
 
 
@@ -53,9 +56,10 @@ def decode_message(data: bytes) -> Message:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    if not data.startswith(_HEAD):
-        raise BadRecord(f"not a record of version {VERSION}: {bytes(data[:40])!r}")
+    # A store that somebody wrote into by hand may give a text.
+    if not isinstance(data, bytes) or not data.startswith(_HEAD):
+        raise BadRecord(f"not a record of version {VERSION}: {data[:40]!r}")
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise BadRecord(f"{error}: {bytes(data[:80])!r}") from None
+        raise BadRecord(f"{error}: {data[:80]!r}") from None

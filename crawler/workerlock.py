@@ -58,10 +58,10 @@ class WorkerLocks:
         return True
 
     def _path(self, worker: str) -> str:
-        name = quote(worker, safe="")
+        name = quote(worker, safe="").replace(".", "%2E")  # so that no name means a folder
         if len(name) > NAME_MAX:
             name = f"{name[:NAME_MAX]}-{blake2b(worker.encode(), digest_size=16).hexdigest()}"
-        return os.path.join(self._folder, f"w-{name}")
+        return os.path.join(self._folder, name)
 
     def _take(self, worker: str, *, create: bool) -> int | None:
         """The locked file of a worker, or None when another process has it."""

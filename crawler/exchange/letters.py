@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from crawler.codec import decode_message
+from crawler.error import BadRecord
 from crawler.exchange.tables import Tables
-from crawler.model import DeadItem, QueueCounts
+from crawler.model import DeadItem, Message, QueueCounts
 
 
 def counts(db: sqlite3.Connection, now_ms: int) -> dict[str, QueueCounts]:
@@ -42,7 +43,7 @@ def dead(db: sqlite3.Connection, queue: str | None, reason: str | None, limit: i
     return tuple(
         DeadItem(
             queue=name,
-            message=decode_message(payload),
+            message=_message(payload),
             reason=why,
             detail=detail,
             attempts=attempts,
@@ -51,6 +52,14 @@ def dead(db: sqlite3.Connection, queue: str | None, reason: str | None, limit: i
         )
         for name, payload, why, detail, attempts, crashes, died_ms in rows
     )
+
+
+def _message(payload: bytes) -> Message:
+    """Of a damaged record nothing is known; its reason and detail say the rest."""
+    try:
+        return decode_message(payload)
+    except BadRecord:
+        return Message(id="", kind="", url="", fetched_at="", spider="")
 
 
 def kick(tables: Tables, queue: str | None, reason: str | None, id: str | None) -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from crawler.codec import decode_message, encode_message
-from crawler.error import SettingsError
+from crawler.codec import DAMAGED, decode_message, encode_message
+from crawler.error import BadRecord, SettingsError
 from crawler.exchange import letters
 from crawler.exchange.leasing import Given, Leasing, Terms, holders
 from crawler.exchange.line import due_ms
@@ -143,16 +143,23 @@ class SqliteExchange:
             tables.flush()
             return given
 
-        return tuple(
-            Delivery(
-                token=f"{request_id}:{slot}",
-                message=decode_message(payload),
-                attempts=attempts,
-                crashes=crashes,
-                alone=bool(alone),
-            )
-            for slot, attempts, crashes, alone, payload in self._file.write(operation)
-        )
+        return self._deliveries(request_id, self._file.write(operation))
+
+    def _deliveries(self, request_id: str, given: Sequence[Given]) -> tuple[Delivery, ...]:
+        """A record that was damaged is buried at once: it must not come round for ever."""
+        deliveries: list[Delivery] = []
+        damaged: list[Settlement] = []
+        for slot, attempts, crashes, alone, payload in given:
+            token = f"{request_id}:{slot}"
+            try:
+                message = decode_message(payload)
+            except BadRecord as error:
+                damaged.append(Settlement(token, Bury(DAMAGED, str(error))))
+                continue
+            delivery = Delivery(token=token, message=message, attempts=attempts, crashes=crashes, alone=bool(alone))
+            deliveries.append(delivery)
+        self.settle(damaged)
+        return tuple(deliveries)
 
     def _dead_consumers(self, consumer: str) -> tuple[str, ...]:
         """Those that hold leases but no lock, looked for every DEAD_CHECK_S."""

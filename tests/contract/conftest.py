@@ -28,7 +28,7 @@ def open_crawl(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
                 return stack.enter_context(ADAPTERS[request.param](folder, rules, clock))
 
             given = {**{name: getattr(RULES, name) for name in ("delay_s", "per_host", "robots")}, **rules}
-            crawls.append(Crawl(reopen(Rules(**given)), clock))  # type: ignore[arg-type]
+            crawls.append(Crawl(reopen(Rules(**given)), clock))
             return crawls[-1]
 
         yield make

@@ -124,3 +124,10 @@ def names(leases: Iterable[Lease]) -> list[str]:
 def balanced(counts: Counts) -> bool:
     ended = counts.dead + counts.done + counts.dropped
     return counts.added == counts.ready + counts.delayed + counts.leased + counts.suspects + ended
+
+
+def make_suspects(crawl: Crawl, *requests: Request, worker: str = "doomed") -> None:
+    """Make suspects of these requests: a worker that holds them dies."""
+    crawl.add(*requests)
+    crawl.lease(len(requests), worker)
+    crawl.frontier.forfeit(worker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -105,3 +106,19 @@ def test_what_was_published_survives_a_kill_right_after(tmp_path: Path) -> None:
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, env=env, check=False)
         assert len(take(exchange, count=1_000)) == 500
+
+
+def test_a_damaged_record_is_buried_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with SqliteExchange(path) as exchange:
+        exchange.declare([Queue("a")])
+        exchange.publish([message(f"m{number}") for number in range(3)])
+        db = sqlite3.connect(path)
+        with db:
+            db.execute("UPDATE x_message SET payload = '{damaged' WHERE number = 2")
+        db.close()
+        taken = exchange.lease("a", 3, consumer="c1", request_id=request_id())
+        assert [one.message.id for one in taken] == ["m0", "m2"]
+        (item,) = exchange.dead(queue="a")
+        assert item.reason == "damaged_record"
+        assert "{damaged" in item.detail

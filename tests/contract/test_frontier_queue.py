@@ -84,7 +84,7 @@ def test_put_times_out_on_a_full_queue_and_goes_on_when_there_is_room(open_crawl
 
 def test_join_waits_for_task_done(crawl: Crawl) -> None:
     queue = Queue(crawl.frontier)
-    queue.put(*pages("1"))
+    queue.put(pages("1")[0])
     lease = queue.get("w")
     assert lease is not None
     assert not queue.join(timeout_s=0.02)
@@ -107,7 +107,7 @@ def test_producers_and_consumers_in_threads(open_crawl: Open) -> None:
     for consumer in consumers:
         consumer.start()
     for number in range(60):
-        assert queue.put(*pages(str(number)))
+        assert queue.put(pages(str(number))[0])
     assert queue.join()
     for consumer in consumers:
         consumer.join(HANG_S)

@@ -100,3 +100,17 @@ def test_a_full_disk_is_said_and_loses_nothing(path: Path) -> None:
             frontier.add([page for number in range(20) for page in many(200, f"{number}.test")])
         assert (frontier.counts().added, frontier.counts().hosts) == (10, 1)
         assert len(lease_names(frontier, 20)) == 10
+
+
+def test_a_damaged_record_is_buried_and_the_rest_goes_on(path: Path) -> None:
+    with SqliteFrontier(path, RULES) as frontier:
+        frontier.add(pages("a", "b", "c"))
+        change(path, "UPDATE request SET payload = '{damaged' WHERE id = 2")
+        assert lease_names(frontier, 3) == ["a", "c"]
+        (letter,) = frontier.dead()
+        assert letter.reason == "damaged_record"
+        assert "{damaged" in letter.detail
+        assert frontier.counts().leased == 2
+        assert frontier.kick() == 1  # it cannot be mended, and does no harm
+        assert lease_names(frontier, 3) == []
+        assert frontier.counts().dead == 1

@@ -211,4 +211,4 @@ class Comparison(RuleBasedStateMachine):
 @pytest.mark.parametrize("adapter", [name for name in ADAPTERS if name != "memory"])
 def test_adapter_answers_as_the_reference(adapter: str) -> None:
     machine: type[RuleBasedStateMachine] = type(f"Comparison_{adapter}", (Comparison,), {"adapter": adapter})
-    run_state_machine_as_test(machine, settings=SETTINGS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=SETTINGS)

@@ -41,6 +41,15 @@ class Known:
         self.worker = ""
 
     @property
+    def token(self) -> str:
+        assert self.lease is not None
+        return self.lease.token
+
+    @property
+    def alone(self) -> bool:
+        return self.lease is not None and self.lease.alone
+
+    @property
     def host(self) -> str:
         return self.request.url.split("/")[2]
 
@@ -53,7 +62,7 @@ class Oracle(RuleBasedStateMachine):
         crashes_max=st.sampled_from([1, 2]),
     )
     def open(self, order: Any, delay_s: float, per_host: int, crashes_max: int) -> None:
-        self.rules = Rules(
+        self.given = Rules(
             order=order,
             delay_s=delay_s,
             per_host=per_host,
@@ -63,7 +72,7 @@ class Oracle(RuleBasedStateMachine):
             suspect_wait_s=1e6,
         )
         self.clock = FakeClock()
-        self.frontier = MemoryFrontier(self.rules, clock=self.clock)
+        self.frontier = MemoryFrontier(self.given, clock=self.clock)
         self.known: dict[str, Known] = {}
         self.in_flight: dict[str, set[str]] = {host: set() for host in HOSTS}
         self.free_ms = dict.fromkeys(HOSTS, 0)
@@ -96,7 +105,7 @@ class Oracle(RuleBasedStateMachine):
         leases = self.frontier.lease(count, worker=worker, request_id=request_id()).leases
         self.promote()
         assert len(leases) <= count
-        if any(one.lease is not None and one.lease.alone for one in held):
+        if any(one.alone for one in held):
             assert not leases
         for lease in leases:
             one = self.known[lease.request.url]
@@ -114,29 +123,28 @@ class Oracle(RuleBasedStateMachine):
             assert not any(self.may_be_leased(other.host) for other in waiting), "something could have been given"
 
     def first_ready(self, host: str) -> Known:
-        sign = 1 if self.rules.order == "fifo" else -1
+        sign = 1 if self.given.order == "fifo" else -1
         ready = [one for one in self.of("ready") if one.host == host]
         return min(ready, key=lambda one: (-one.request.priority, sign * one.number))
 
     def may_be_leased(self, host: str) -> bool:
         flying = len(self.in_flight[host])
-        if self.rules.delay_s:
+        if self.given.delay_s:
             return not flying and self.clock.now_ms > self.free_ms[host]
-        return not self.rules.per_host or flying < self.rules.per_host
+        return not self.given.per_host or flying < self.given.per_host
 
     def land(self, one: Known) -> None:
         """Its fetch ended, if it had not."""
-        assert one.lease is not None
-        if one.lease.token in self.in_flight[one.host]:
-            self.in_flight[one.host].remove(one.lease.token)
-            self.free_ms[one.host] = self.clock.now_ms + round(self.rules.delay_s * 1000)
+        if one.token in self.in_flight[one.host]:
+            self.in_flight[one.host].remove(one.token)
+            self.free_ms[one.host] = self.clock.now_ms + round(self.given.delay_s * 1000)
 
     @rule(data=st.data(), outcome=st.sampled_from([Done(), Bury("x"), Retry(0.0, "x"), Retry(2.0, "x")]))
     @precondition(lambda self: self.of("leased"))
     def settle(self, data: st.DataObject, outcome: Any) -> None:
         one = data.draw(st.sampled_from(self.of("leased")))
-        settlement = Settlement(one.lease.token, outcome)
-        assert self.frontier.settle([settlement, settlement]) == (one.lease.token,)
+        settlement = Settlement(one.token, outcome)
+        assert self.frontier.settle([settlement, settlement]) == (one.token,)
         self.land(one)
         if isinstance(outcome, Retry):
             one.attempts += 1
@@ -149,16 +157,16 @@ class Oracle(RuleBasedStateMachine):
     @precondition(lambda self: self.of("leased"))
     def fetched(self, data: st.DataObject) -> None:
         one = data.draw(st.sampled_from(self.of("leased")))
-        self.frontier.fetched([one.lease.token])
+        self.frontier.fetched([one.token])
         self.land(one)
 
     @rule(data=st.data())
     @precondition(lambda self: self.of("leased"))
     def release(self, data: st.DataObject) -> None:
         one = data.draw(st.sampled_from(self.of("leased")))
-        self.frontier.release([one.lease.token])
-        self.in_flight[one.host].discard(one.lease.token)
-        one.state = "suspect" if one.lease.alone else "ready"
+        self.frontier.release([one.token])
+        self.in_flight[one.host].discard(one.token)
+        one.state = "suspect" if one.alone else "ready"
 
     @rule(worker=st.sampled_from(WORKERS))
     def worker_dies(self, worker: str) -> None:
@@ -166,9 +174,8 @@ class Oracle(RuleBasedStateMachine):
         assert self.frontier.forfeit(worker) == len(held)
         for one in held:
             self.land(one)
-            assert one.lease is not None
-            one.crashes += one.lease.alone
-            one.state = "dead" if one.lease.alone and one.crashes >= self.rules.crashes_max else "suspect"
+            one.crashes += one.alone
+            one.state = "dead" if one.alone and one.crashes >= self.given.crashes_max else "suspect"
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1.0, 1.001, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -211,7 +218,7 @@ class Oracle(RuleBasedStateMachine):
 
 
 def test_the_reference_keeps_the_rules() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Oracle,
         settings=settings(
             max_examples=60,

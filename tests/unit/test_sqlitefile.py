@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
-def insert(value: int) -> object:
+def insert(value: int) -> Callable[[sqlite3.Connection], int | None]:
     return lambda db: db.execute("INSERT INTO number VALUES (?)", (value,)).lastrowid
 
 
@@ -242,6 +243,6 @@ class TestWorkers:
 
     def test_long_and_strange_names(self, path: Path) -> None:
         with open_file(path, SCHEMA) as file:
-            for name in ("../../x", "ü" * 300, "a b", ".", "..", ""):
+            for name in ("../../x", "ü" * 300, "a b", ".", ".."):
                 assert file.hold(name)
                 assert file.dead_workers([name]) == ()

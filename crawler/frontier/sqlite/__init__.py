@@ -117,7 +117,9 @@ class SqliteFrontier:
             return leasing.lease(step, count, worker=worker, request_id=request_id, dead=dead, first=first)
 
         rows, next_due_s = self._write(transition)
-        return Leased(leasing.leases(rows, robots=self._rules.robots), next_due_s)
+        given, damaged = leasing.leases(rows, robots=self._rules.robots)
+        self.settle(damaged)
+        return Leased(tuple(given), 0.0 if damaged else next_due_s)
 
     def _find_dead(self, *, at_once: bool) -> tuple[str, ...]:
         """Workers that hold leases and no OS lock: looked for now and then."""

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from crawler.codec import decode_request
+from crawler.codec import DAMAGED, decode_request
+from crawler.error import BadRecord
 from crawler.frontier import LEASE_MAX, REAP_MAX
 from crawler.frontier.policy import ms, next_due_s, stale
 from crawler.frontier.sqlite.look import Look
 from crawler.frontier.sqlite.schema import TAKE
 from crawler.frontier.sqlite.step import Step
 from crawler.frontier.sqlite.tidying import look_at_clock, place_again, tidy
-from crawler.model import Lease, Request
+from crawler.model import Bury, Lease, Request, Settlement
 from crawler.url import fingerprint
 
 _GIVEN = """
@@ -67,22 +68,28 @@ def lease(
     return rows, 0.0 if len(rows) == count else asking.next_due(asking.look())
 
 
-def leases(rows: list[Row], *, robots: bool) -> tuple[Lease, ...]:
-    """Values from the rows of `lease`. Raises BadRecord."""
-    return tuple(
-        _robots_lease(row)
-        if row[1] is None
-        else Lease(
-            token=row[0],
-            request=decode_request(row[1]),
-            fingerprint=row[2],
-            host=row[3],
-            attempts=row[4],
-            crashes=row[5],
-            alone=bool(row[6]),
-            robots_ms=row[8] if robots else 0,
-        )
-        for row in rows
+def leases(rows: list[Row], *, robots: bool) -> tuple[list[Lease], list[Settlement]]:
+    """Values from the rows of `lease`, and an end for each record that was damaged: it must not come round for ever."""
+    given: list[Lease] = []
+    damaged: list[Settlement] = []
+    for row in rows:
+        try:
+            given.append(_robots_lease(row) if row[1] is None else _page_lease(row, robots=robots))
+        except BadRecord as error:
+            damaged.append(Settlement(row[0], Bury(DAMAGED, str(error))))
+    return given, damaged
+
+
+def _page_lease(row: Row, *, robots: bool) -> Lease:
+    return Lease(
+        token=row[0],
+        request=decode_request(row[1]),
+        fingerprint=row[2],
+        host=row[3],
+        attempts=row[4],
+        crashes=row[5],
+        alone=bool(row[6]),
+        robots_ms=row[8] if robots else 0,
     )
 
 

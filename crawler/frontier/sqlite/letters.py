@@ -6,8 +6,9 @@ import sqlite3
 from typing import Any
 
 from crawler.codec import decode_request
+from crawler.error import BadRecord
 from crawler.frontier.sqlite.step import Step, encode_list
-from crawler.model import DeadLetter
+from crawler.model import DeadLetter, Request
 
 Matching = tuple[str, list[Any]]
 """A condition on `dead d`, and its parameters."""
@@ -41,7 +42,7 @@ def read(db: sqlite3.Connection, matching: Matching, limit: int, after: int) -> 
 def letter(row: tuple[Any, ...]) -> DeadLetter:
     payload, fingerprint, host, reason, detail, attempts, crashes, died_ms = row
     return DeadLetter(
-        request=decode_request(payload),
+        request=_request(payload, host),
         fingerprint=fingerprint,
         host=host,
         reason=reason,
@@ -50,6 +51,14 @@ def letter(row: tuple[Any, ...]) -> DeadLetter:
         crashes=crashes,
         died_ms=died_ms,
     )
+
+
+def _request(payload: bytes, host: str) -> Request:
+    """Of a damaged record only the host is known; its reason and detail say the rest."""
+    try:
+        return decode_request(payload)
+    except BadRecord:
+        return Request(url=f"http://{host}/")
 
 
 def last(db: sqlite3.Connection) -> int:
