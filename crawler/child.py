@@ -35,6 +35,9 @@ PRODUCER = "seeds"
 """Name of a crawl's producer: the seeder that comes after a dead one continues its work, and forgives it."""
 SHORT_MAX = 1_000
 """So many plain URLs are seeded by the supervisor itself, before anything is started."""
+SWITCH_S = 0.000_5
+"""How long a thread may keep the interpreter while another wants it. Each statement to a store gives it up and wants it
+back: at Python's 5 ms a transaction of a busy worker takes a hundred times as long, with the write lock held."""
 ORPHAN_CHECK_S = 0.5
 """A child looks so often whether its supervisor still lives; without one it drains."""
 EXIT_HARD = 130
@@ -121,6 +124,7 @@ def make_limits(settings: Settings) -> Limits:
 
 def _work(plan: Plan, parent: int, name: str) -> None:
     settings = plan.settings
+    sys.setswitchinterval(SWITCH_S)
     with (
         app.open_frontier(settings, plan.state, name=plan.name) as frontier,
         app.open_exchange(settings, plan.state) as exchange,

@@ -121,9 +121,14 @@ def names(leases: Iterable[Lease]) -> list[str]:
     return [name(lease) for lease in leases]
 
 
-def balanced(counts: Counts) -> bool:
+def balanced(frontier: Frontier) -> bool:
+    """The counters add up, those of the hosts too."""
+    counts = frontier.counts()
+    ready = sum(host.ready for host in frontier.hosts(limit=1_000_000))
     ended = counts.dead + counts.done + counts.dropped
-    return counts.added == counts.ready + counts.delayed + counts.leased + counts.suspects + ended
+    return counts.added == counts.ready + counts.delayed + counts.leased + counts.suspects + ended and (
+        ready == counts.ready
+    )
 
 
 def make_suspects(crawl: Crawl, *requests: Request, worker: str = "doomed") -> None:

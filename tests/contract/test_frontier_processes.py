@@ -67,7 +67,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def frontier(tmp_path: Path) -> Iterator[SqliteFrontier]:
     with SqliteFrontier(tmp_path / "crawl.db", RULES) as frontier:
         yield frontier
-        assert balanced(frontier.counts()), frontier.counts()
+        assert balanced(frontier), frontier.counts()
 
 
 def held(process: subprocess.Popen[str]) -> int:

@@ -194,7 +194,7 @@ class Oracle(RuleBasedStateMachine):
         if not hasattr(self, "frontier"):
             return
         counts = self.frontier.counts()
-        assert balanced(counts)
+        assert balanced(self.frontier)
         assert counts.added == len(self.known)
         for state in ("leased", "dead", "done", "dropped"):
             assert getattr(counts, state) == len(self.of(state)), state

@@ -182,7 +182,8 @@ def test_stop_while_the_store_is_away_gives_the_messages_back_uncharged() -> Non
     exchange, sink = filled(5), Sink(lambda messages: Unavailable("full"))
     with running(Consumer(exchange, "a", lambda: sink, name="c1", settings=QUICK)):
         wait_for(lambda: bool(sink.calls))
-    assert exchange.counts()["a"] == QueueCounts(ready=5, oldest_ready_s=exchange.counts()["a"].oldest_ready_s)
+    counts = exchange.counts()["a"]
+    assert counts == QueueCounts(ready=5, oldest_ready_s=counts.oldest_ready_s)
     assert [one.attempts for one in exchange.lease("a", 9, consumer="c2", request_id="0" * 32)] == [0] * 5
 
 

@@ -102,7 +102,7 @@ def test_every_error_is_in_the_readme(name: str) -> None:
 
 
 def sources() -> list[Path]:
-    found = [path for top in ("crawler", "pipelines", "tests", "deploy") for path in (ROOT / top).rglob("*.py")]
+    found = [path for top in ("crawler", "pipelines") for path in (ROOT / top).rglob("*.py")]
     return sorted(path.relative_to(ROOT) for path in found)
 
 

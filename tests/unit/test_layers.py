@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # Pure parts, and parts that know nothing of crawling.
     ("crawler.url", "crawler.codec", "crawler.strict", "crawler.settings", "crawler.settings_file", "crawler.plugin"),
     ("crawler.retry", "crawler.response", "crawler.httpstatus", "crawler.body", "crawler.charset", "crawler.robots"),
-    ("crawler.scope", "crawler.visibletext", "crawler.caller", "crawler.known", "crawler.watchdog"),
+    ("crawler.scope", "crawler.combine", "crawler.caller", "crawler.known", "crawler.watchdog"),
     ("crawler.workerlock", "crawler.demo", "crawler.demo.[!_]*"),
     # Pages, spiders and the ports.
     ("crawler.page", "crawler.outline", "crawler.spider", "crawler.harvest"),

@@ -92,7 +92,7 @@ def host_number(step: Step, name: str) -> int:
     if row is not None:
         return int(row[0])
     step.totals.hosts += 1
-    sql = "INSERT INTO host VALUES (NULL, ?, NULL, 0, 0, 0, ?, 0, 0, 0, 0, NULL, 0)"
+    sql = "INSERT INTO host VALUES (NULL, ?, NULL, 0, 0, 0, ?, 0, 0, 0, 0, NULL, 0, 0)"
     return step.db.execute(sql, (name, step.now)).lastrowid or 0
 
 

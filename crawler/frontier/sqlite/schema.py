@@ -31,7 +31,7 @@ SCHEMA: Final = Schema(
             id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_ms INTEGER, in_flight INTEGER NOT NULL,
             next_ms INTEGER NOT NULL, paused_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, failures INTEGER NOT NULL,
             steps INTEGER NOT NULL, down INTEGER NOT NULL, asking INTEGER NOT NULL,
-            ready_ms INTEGER, doomed INTEGER NOT NULL DEFAULT 0)""",
+            ready_ms INTEGER, doomed INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL DEFAULT 0)""",
         "CREATE INDEX host_ready ON host(ready_ms) WHERE ready_ms IS NOT NULL",
         "CREATE INDEX host_doomed ON host(doomed) WHERE doomed",
         """CREATE TABLE origin(

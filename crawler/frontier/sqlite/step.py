@@ -84,6 +84,7 @@ class Step:
         self.suspects: list[tuple[int, int, int]] = []
         self.dead: list[tuple[int, str, str, int, int]] = []
         self.shares: defaultdict[str, _Share] = defaultdict(_Share)
+        self.queued: Counter[int] = Counter()
 
     def load(self, ids: Iterable[int]) -> None:
         """Have these hosts in `hosts`: they are written back at `flush`."""
@@ -104,7 +105,13 @@ class Step:
 
     def make_ready(self, request: int, *, host: int, place: int, origin: int) -> None:
         self.ready.append((host, place, request, origin))
+        self.queued[host] += 1
         self.totals.ready += 1
+
+    def took_ready(self, host: int, count: int = 1) -> None:
+        """So many of the host's are out of the table `ready` already."""
+        self.queued[host] -= count
+        self.totals.ready -= count
 
     def delay(self, request: int, due_ms: int) -> None:
         self.delayed.append((due_ms, request))
@@ -186,6 +193,9 @@ class Step:
         if self.ready:
             self.ready.sort()
             db.executemany("INSERT INTO ready VALUES (?, ?, ?, ?)", self.ready)
+        if self.queued:
+            deltas = [(delta, host) for host, delta in self.queued.items()]
+            db.executemany("UPDATE host SET queued = queued + ? WHERE id = ?", deltas)
         if self.delayed:
             db.executemany("INSERT INTO delayed VALUES (?, ?)", self.delayed)
         if self.suspects:

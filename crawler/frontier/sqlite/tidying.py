@@ -96,7 +96,7 @@ def _bury_doomed(step: Step, budget: int) -> int:
         sql = "SELECT host, place, request FROM ready WHERE host = ? ORDER BY place LIMIT ?"
         ready = step.db.execute(sql, (host, left)).fetchall()
         step.db.executemany("DELETE FROM ready WHERE host = ? AND place = ?", [row[:2] for row in ready])
-        step.totals.ready -= len(ready)
+        step.took_ready(host, len(ready))
         left -= len(ready)
         sql = "SELECT since_ms, request FROM suspect WHERE host = ? ORDER BY since_ms, request LIMIT ?"
         suspects = step.db.execute(sql, (host, left)).fetchall()
