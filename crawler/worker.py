@@ -218,6 +218,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*unfinished.values(), return_exceptions=True)
         if unfinished:
+            if self._counted:  # what was cut off under way counts as asked: the host's delay starts, then it is free
+                await self._call(lambda: self._frontier.fetched(tuple(unfinished)))
             await self._call(lambda: self._frontier.release(tuple(unfinished)))
             self._keeper.drop(unfinished)
         while self._ended:

@@ -266,7 +266,8 @@ class State:
     def died(self, holding: Holding, now: int) -> None:
         """The lease ended without an outcome (rule 4)."""
         self.take(holding)
-        self.end_fetch(holding, now)
+        if not holding.fetched:
+            holding.host.fetch_lost(self.rules, now)
         entry = holding.entry
         if entry is not None:
             entry.crashes += holding.alone

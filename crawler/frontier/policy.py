@@ -74,6 +74,12 @@ class HostState(msgspec.Struct, gc=False):
         if delay := self.delay(rules):
             self.next_ms = now + delay + 1
 
+    def fetch_lost(self, rules: Rules, now: int) -> None:
+        """Whoever fetched died: the server may be at it for a while yet, so the host is left alone twice as long."""
+        self.in_flight -= 1
+        if delay := self.delay(rules):
+            self.next_ms = now + 2 * delay + 1
+
     def blamed(self, rules: Rules, now: int, *, given_at_step: int, delay_s: float) -> None:
         """One host failure, unless the lease was given before the last one was counted (rule 9)."""
         pause_s = delay_s

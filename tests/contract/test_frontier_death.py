@@ -200,8 +200,8 @@ class TestSuspects:
         crawl = open_crawl(delay_s=5.0)
         make_suspects(crawl, *pages("1"))
         asked = crawl.ask()
-        assert (asked.leases, asked.next_due_s) == ((), 5.001)
-        crawl.clock.wait(5.001)
+        assert (asked.leases, asked.next_due_s) == ((), 10.001)
+        crawl.clock.wait(10.001)
         assert crawl.one().alone
 
 

@@ -133,11 +133,11 @@ class Oracle(RuleBasedStateMachine):
             return not flying and self.clock.now_ms > self.free_ms[host]
         return not self.given.per_host or flying < self.given.per_host
 
-    def land(self, one: Known) -> None:
-        """Its fetch ended, if it had not."""
+    def land(self, one: Known, delays: int = 1) -> None:
+        """Its fetch ended, if it had not; `delays`: 2 when its worker died."""
         if one.token in self.in_flight[one.host]:
             self.in_flight[one.host].remove(one.token)
-            self.free_ms[one.host] = self.clock.now_ms + round(self.given.delay_s * 1000)
+            self.free_ms[one.host] = self.clock.now_ms + round(delays * self.given.delay_s * 1000)
 
     @rule(data=st.data(), outcome=st.sampled_from([Done(), Bury("x"), Retry(0.0, "x"), Retry(2.0, "x")]))
     @precondition(lambda self: self.of("leased"))
@@ -173,7 +173,7 @@ class Oracle(RuleBasedStateMachine):
         held = [one for one in self.of("leased") if one.worker == worker]
         assert self.frontier.forfeit(worker) == len(held)
         for one in held:
-            self.land(one)
+            self.land(one, delays=2)
             one.crashes += one.alone
             one.state = "dead" if one.alone and one.crashes >= self.given.crashes_max else "suspect"
 

@@ -102,9 +102,12 @@ def urls_of_jsonl(path: Path) -> Counter[str]:
 
 
 def urls_of_csv(path: Path) -> Counter[str]:
-    csv.field_size_limit(10**9)
-    with path.open(encoding="utf-8", newline="") as lines:
-        return Counter(row["url"] for row in csv.DictReader(lines))
+    before = csv.field_size_limit(10**9)  # of the whole process
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            return Counter(row["url"] for row in csv.DictReader(lines))
+    finally:
+        csv.field_size_limit(before)
 
 
 def urls_of_sqlite(path: Path) -> Counter[str]:

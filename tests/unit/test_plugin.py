@@ -78,7 +78,7 @@ def test_mistakes(spec: str, message: str) -> None:
         ("x = 1\n1 / 0\n", "ZeroDivisionError: division by zero at {file}:2: 1 / 0"),
         ("def f(:\n", "SyntaxError: "),
         ("raise SystemExit(3)\n", "SystemExit: 3 at {file}:1"),
-        ("\0", "SyntaxError: "),
+        ("\0", "source code string cannot contain null bytes"),
     ],
 )
 @pytest.mark.parametrize("spec", ["broken_one:Shop", "broken_one.py:Shop"])

@@ -22,6 +22,8 @@ def settle(step: Step, settlements: Sequence[Settlement]) -> tuple[str, ...]:
             stale.append(one.token)
             continue
         host, outcome = step.end_lease(held), one.outcome
+        if not held.fetched:
+            host.fetch_ended(step.rules, step.now)
         if isinstance(outcome, Retry) and outcome.blame == "host":
             host.blamed(step.rules, step.now, given_at_step=held.step, delay_s=outcome.delay_s)
         else:
@@ -72,7 +74,9 @@ def fetched(step: Step, tokens: Sequence[str]) -> None:
 def release(step: Step, tokens: Sequence[str]) -> None:
     """Give back unstarted."""
     for held in _current(step, tokens).values():
-        step.end_lease(held, unfetched_counts=False)
+        host = step.end_lease(held)
+        if not held.fetched:
+            host.in_flight -= 1
         if held.request is not None and held.since_ms is not None:
             step.suspect(held.request, host=held.host, since_ms=held.since_ms)
         elif held.request is not None:

@@ -126,9 +126,9 @@ class Step:
         self.totals.dead += 1
         self.reasons[f"bury:{reason}"] += 1
 
-    def end_lease(self, held: Held, *, unfetched_counts: bool = True) -> HostState:
-        """The lease is no longer current; where its request goes is for the caller. `unfetched_counts`: a fetch that
-        was not reported ends now."""
+    def end_lease(self, held: Held) -> HostState:
+        """The lease is no longer current; where its request goes, and its host if it was not `fetched`, is for the
+        caller."""
         self.ended.append(held.serial)
         host = self.host(held.host)
         share = self.shares[held.worker]
@@ -140,16 +140,13 @@ class Step:
             self.totals.leased -= 1
         if held.since_ms is not None:
             share.alone -= 1
-        if not held.fetched:
-            if unfetched_counts:
-                host.fetch_ended(self.rules, self.now)
-            else:
-                host.in_flight -= 1
         return host
 
     def died(self, held: Held) -> None:
         """The lease ended without an outcome (rule 4)."""
-        self.end_lease(held)
+        host = self.end_lease(held)
+        if not held.fetched:
+            host.fetch_lost(self.rules, self.now)
         if held.request is None:
             return
         if held.since_ms is not None:
