@@ -23,6 +23,10 @@ from tests.sites.walk import walk
 START = "/index.html"
 
 
+ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Of the contestants: as users run them, with their modules compiled once."""
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Compare crawlers on one real site.")
     parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts (default 3)")
@@ -94,7 +98,7 @@ def run(entrant: Contestant, site: Nginx, expected: frozenset[str]) -> tuple[tab
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         home = Path(name)
         site.forget()
-        used = measure(entrant.command(site.url + START, home), home=home, cwd=CHECKOUT, environ=os.environ)
+        used = measure(entrant.command(site.url + START, home), home=home, cwd=CHECKOUT, environ=ENVIRON)
         urls = stored(home) if (home / "out.jsonl").exists() else []
         fault = ""
         if used.code:

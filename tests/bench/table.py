@@ -59,9 +59,10 @@ def caption(*, site: str, runs: int, versions: Mapping[str, str]) -> str:
     return (
         f"Measured by `make bench` on {date}: {site}; the run of median CPU time out of {runs}, taken in turns. "
         "CPU is that of the whole process tree from start to exit; peak memory is the highest sum of its PSS. "
-        "Scrapy and crawlee are tuned: hrefs made distinct by hand before they become requests; *as documented* is "
-        "Scrapy's CrawlSpider with its LinkExtractor. The bare loops are aiohttp and lxml without queue, politeness, "
-        "robots.txt or crash safety: naive joins every href, careful the distinct ones. "
+        "Scrapy is a spider with `response.follow_all` as in its tutorial; *CrawlSpider* is that with a LinkExtractor; "
+        "*tuned by hand*, like crawlee here, makes a page's hrefs distinct before they become requests. The bare loops "
+        "are aiohttp and lxml without queue, politeness, robots.txt or crash safety: naive joins every href, careful "
+        "the distinct ones. "
         f"{machine()}; Python {platform.python_version()}, {names}."
     )
 

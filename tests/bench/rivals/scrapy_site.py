@@ -1,7 +1,8 @@
-"""Scrapy crawls a site: `scrapy_site.py URL OUT.jsonl [documented]`.
+"""Scrapy crawls a site: `scrapy_site.py URL OUT.jsonl STYLE`.
 
-Tuned: the hrefs of a page are made distinct by hand before they become requests. `documented`: the way its tutorial
-shows, a CrawlSpider with a LinkExtractor.
+tutorial: a Spider that follows with `response.follow_all(css="a")`, as its tutorial shows. crawlspider: a CrawlSpider
+with a LinkExtractor, as its documentation shows for whole sites. tuned: the hrefs of a page are made distinct by hand
+before they become requests.
 """
 
 from __future__ import annotations
@@ -26,6 +27,23 @@ def record(response: Response) -> dict[str, Any]:
         "description": response.xpath("//meta[@name='description']/@content").get(),
         "text": response.xpath("normalize-space(//body)").get(),
     }
+
+
+class Tutorial(scrapy.Spider):
+    name = "tutorial"
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.first = url
+        self.allowed_domains = [urlsplit(url).hostname or ""]
+
+    async def start(self) -> AsyncIterator[Any]:
+        yield scrapy.Request(self.first)
+
+    def parse(self, response: Response) -> Iterator[Any]:
+        if isinstance(response, HtmlResponse):
+            yield record(response) | {"links": len(response.css("a"))}
+            yield from response.follow_all(css="a", callback=self.parse)
 
 
 class Tuned(scrapy.Spider):
@@ -68,7 +86,10 @@ class Documented(CrawlSpider):
             yield record(response) | {"links": len(response.xpath("//a/@href"))}
 
 
-def main(url: str, out: str, style: str = "tuned") -> None:
+STYLES = {"tutorial": Tutorial, "crawlspider": Documented, "tuned": Tuned}
+
+
+def main(url: str, out: str, style: str) -> None:
     process = CrawlerProcess(
         {
             "CONCURRENT_REQUESTS": 32,
@@ -83,7 +104,7 @@ def main(url: str, out: str, style: str = "tuned") -> None:
             "FEEDS": {out: {"format": "jsonlines", "overwrite": True}},
         }
     )
-    process.crawl(Documented if style == "documented" else Tuned, url=url)
+    process.crawl(STYLES[style], url=url)
     process.start()
 
 
