@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -188,15 +189,18 @@ class _Run:
 
     def _worker_died(self, name: str) -> bool:
         plan = self._plan
-        with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
-            settled = any(row.name == name and row.pages for row in frontier.workers())
-            frontier.forfeit(name)
-        return settled
+        with suppress(BackendError):  # while the store is away; its OS lock tells the other workers as well
+            with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+                settled = any(row.name == name and row.pages for row in frontier.workers())
+                frontier.forfeit(name)
+            return settled
+        return False
 
     def _consumer_died(self, queue: str, name: str) -> bool:
         plan = self._plan
-        with app.open_exchange(plan.settings, plan.state) as exchange:
+        ended = QueueCounts()
+        with suppress(BackendError), app.open_exchange(plan.settings, plan.state) as exchange:
             exchange.forfeit(name)
-            ended = exchange.counts().get(queue, QueueCounts())
+            ended = exchange.counts().get(queue, ended)
         before, self._stored[queue] = self._stored.get(queue, 0), ended.done
         return ended.done > before
