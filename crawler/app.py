@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler import plugin
-from crawler.error import SettingsError
+from crawler.error import CrawlError, SettingsError
 from crawler.exchange import HISTORY, Exchange
 from crawler.exchange.sqlite import SqliteExchange
 from crawler.frontier import Frontier
@@ -107,5 +107,7 @@ def pipeline_class(name: str, table: PipelineTable) -> type[Any]:
 def _made(kind: Any, arguments: dict[str, Any], where: str) -> Any:
     try:
         return kind(**arguments)
-    except TypeError as error:
-        raise SettingsError(f"{where}: {error}") from error
+    except CrawlError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{where}: {type(error).__name__}: {error}") from error

@@ -5,7 +5,11 @@ No library's exception passes its adapter: each is turned into one of these at t
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+
+_USERINFO = re.compile(r"[/\\]{2}[^/\\?#]*@")
+"""Where a URL has its user's name and password: never shown."""
 
 
 class CrawlError(Exception):
@@ -16,7 +20,7 @@ class BadUrl(CrawlError):
     """Whoever wrote the URL: a seed or link that is refused and counted by `reason`; nothing else happens."""
 
     def __init__(self, reason: Literal["not_a_url", "scheme", "credentials", "too_long"], text: str) -> None:
-        shown = text if len(text) <= 200 else text[:199] + "…"
+        shown = _USERINFO.sub("//***@", text if len(text) <= 200 else text[:199] + "…")
         super().__init__(f"{reason}: {shown!r}")
         self.reason: Literal["not_a_url", "scheme", "credentials", "too_long"] = reason
 

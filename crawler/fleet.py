@@ -1,9 +1,10 @@
 """The fleet: N processes forked from this preloaded one and kept alive.
 
-A child that exits with 0 has finished and stays away; one that exits with 2 (settings) ends the fleet; any other end is
-a death: its leases are forfeited at once and it is forked again, at once if it had settled something, else after a
-growing wait. The first SIGTERM or SIGINT is for the caller to act on (`signals`); children ignore SIGINT, so Ctrl-C
-reaches them only through their supervisor. The supervisor runs no threads and keeps no store open while it forks.
+A child whose `main` returned 0 has finished and stays away; one whose `main` returned 2 (settings) ends the fleet. Any
+other end is a death, whatever the exit code (a page may call os._exit(0)): its leases are forfeited at once and it is
+forked again, at once if it had settled something, else after a growing wait. The first SIGTERM or SIGINT is for the
+caller to act on (`signals`); children ignore SIGINT, so Ctrl-C reaches them only through their supervisor. The
+supervisor runs no threads and keeps no store open while it forks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,20 @@ BACKOFF_MAX_S = 10.0
 KILL_AFTER_S = 5.0
 """A child that has not exited so long after its grace time is killed."""
 
+EXIT_BUG = 1
 EXIT_SETTINGS = 2
+
+
+def _verdict(fd: int) -> int | None:
+    """What the child said that its `main` returned; None: it did not get to say."""
+    os.set_blocking(fd, False)
+    try:
+        said = os.read(fd, 1)
+    except BlockingIOError:  # a process that it left behind still has the other end
+        said = b""
+    finally:
+        os.close(fd)
+    return said[0] if said else None
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +56,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Runs in the child with the incarnation's own name; its result is the exit code."""
     died: Callable[[str], bool] = lambda name: True
     """Called in the supervisor with a dead incarnation's name: forfeit. True: it had settled something."""
+    again: bool = True
+    """Whether it is started again after a death."""
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -56,6 +72,7 @@ class _Child:
     def __init__(self, member: Member) -> None:
         self.member = member
         self.pid = 0
+        self.verdict_fd = -1  # where it writes what its `main` returned: an exit code alone may be a page's doing
         self.name = ""
         self.failures = 0
         self.start_at = 0.0
@@ -97,6 +114,10 @@ class Fleet:
     def pids(self) -> tuple[int, ...]:
         return tuple(child.pid for child in self._alive())
 
+    def names(self) -> frozenset[str]:
+        """Of the incarnations that live."""
+        return frozenset(child.name for child in self._alive())
+
     def running(self, role: str) -> int:
         """Members of the role that are alive, or dead and to be started again."""
         return sum(child.wanted for child in self._children if child.member.role == role)
@@ -124,6 +145,12 @@ class Fleet:
                 if child.pid:
                     os.kill(child.pid, signal.SIGTERM)
 
+    def revive(self, role: str) -> None:
+        """Start those of the role again that have finished; not those that were stopped."""
+        for child in self._children:
+            if child.member.role == role and not child.pid and not child.kill_at:
+                child.wanted, child.start_at = True, 0.0
+
     def alive(self, role: str) -> bool:
         return any(child.member.role == role for child in self._alive())
 
@@ -146,13 +173,17 @@ class Fleet:
         sys.stderr.flush()
         # A signal that comes before the child has its own handlers must not fall into the supervisor's.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-        child.pid = os.fork()
-        child.name = f"{child.member.name}-{child.pid or os.getpid()}-{tag}"
-        if not child.pid:
-            os._exit(self._child_main(child, blocked))
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        child.verdict_fd, verdict_fd = os.pipe()
+        try:
+            child.pid = os.fork()
+            child.name = f"{child.member.name}-{child.pid or os.getpid()}-{tag}"
+            if not child.pid:
+                os._exit(self._child_main(child, blocked, verdict_fd))
+        finally:
+            os.close(verdict_fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def _child_main(self, child: _Child, mask: Iterable[int]) -> int:
+    def _child_main(self, child: _Child, mask: Iterable[int], verdict_fd: int) -> int:
         """In the child: never returns into the supervisor's code."""
         try:
             signal.set_wakeup_fd(-1)
@@ -162,7 +193,9 @@ class Fleet:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(self._read)
             os.close(self._write)
-            return child.member.main(child.name)
+            code = child.member.main(child.name)
+            os.write(verdict_fd, bytes([code]))
+            return code
         except BaseException:
             traceback.print_exc()
             return 1
@@ -184,10 +217,12 @@ class Fleet:
                 continue
             child.pid = 0
             code = os.waitstatus_to_exitcode(status)
-            if code in (0, EXIT_SETTINGS):
+            verdict = _verdict(child.verdict_fd)
+            if code == verdict and code in (0, EXIT_SETTINGS):
                 child.wanted = False
             else:
                 self._died(child, code)
+                code = code if code not in (0, EXIT_SETTINGS) else EXIT_BUG
             yield Exit(child.member, code)
 
     def _died(self, child: _Child, code: int) -> None:
@@ -196,6 +231,9 @@ class Fleet:
         wait_s = 0.0 if settled else min(BACKOFF_S * 2 ** (child.failures - 1), BACKOFF_MAX_S)
         child.start_at = monotonic() + wait_s
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        if child.wanted and not child.member.again:
+            child.wanted = False
+            log.warning("%s %s; it cannot be started again", child.name, how)
         if child.wanted:
             self.restarts += 1
             log.warning("%s %s; starting again%s", child.name, how, f" in {wait_s:.1f} s" if wait_s else "")

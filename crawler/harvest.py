@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,14 @@ from crawler.url import fingerprint
 
 __all__ = ["Harvest", "Limits", "Scope", "harvest"]
 
+YIELDS_PER_LINK: Final = 10
+"""A page may name each of its links so often; what a spider yields beyond is not asked for."""
+
 _KIND: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_METHOD: Final = re.compile(r"[A-Z]{1,20}")
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110 §5.6.2)."""
+_FIELD_VALUE: Final = re.compile(r"[^\r\n\0]*")
 _UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _encoder = msgspec.json.Encoder()
 
@@ -60,7 +68,9 @@ def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits) -> Harvest
     method = page.request.to
     basket.check_method(method)
     try:
-        for thing in _iterated(getattr(spider, method)(page), spider, method):
+        things = _iterated(getattr(spider, method)(page), spider, method)
+        # A generator without an end is cut off, with what it gave until then.
+        for thing in islice(things, limits.items_max + YIELDS_PER_LINK * limits.links_max):
             if type(thing) is Request or isinstance(thing, Request):
                 basket.add_request(thing)
             elif isinstance(thing, Item):
@@ -185,6 +195,11 @@ class _Basket:
             raise SpiderError(
                 "spider_request", f"the body of a request for {request.url} is {_shown(request.body)}, not bytes"
             )
+        if not _METHOD.fullmatch(str(request.method)):
+            raise SpiderError("spider_request", f"method {request.method!r} of {request.url} is no HTTP method")
+        for name, value in request.headers:
+            if not _FIELD_NAME.fullmatch(str(name)) or not _FIELD_VALUE.fullmatch(str(value)):
+                raise SpiderError("spider_request", f"header {name!r}: {value!r} of {request.url} cannot be sent")
         try:
             # The URL is judged later, so that a bad one is counted and not an error.
             url, plain = request.url, msgspec.structs.replace(request, url="http://x/")

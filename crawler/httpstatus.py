@@ -7,13 +7,14 @@ from typing import Final
 
 from crawler.error import SiteError
 from crawler.model import Request
-from crawler.url import join
+from crawler.url import join, origin
 
 RETRY_AFTER_MAX_S: Final = 86_400.0
 """A Retry-After that asks for more is cut to it."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HOST: Final = frozenset({429, 503})
+_PRIVATE: Final = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
 _AGAIN: Final = frozenset({408, 425, 429})
 
 
@@ -39,7 +40,7 @@ def redirected(request: Request, status: int, target: str) -> Request:
     return Request(
         url=target,
         method=method,
-        headers=request.headers if body == request.body else _without_body(request.headers),
+        headers=_headers_for(request, target, keeps_body=body == request.body),
         body=body,
         to=request.to,
         depth=request.depth,
@@ -81,5 +82,12 @@ def retry_after_s(value: str, now: datetime | None = None) -> float | None:
     return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)
 
 
-def _without_body(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(pair for pair in headers if not pair[0].lower().startswith("content-"))
+def _headers_for(request: Request, target: str, *, keeps_body: bool) -> tuple[tuple[str, str], ...]:
+    """Of the body only with it; what lets somebody in only to where it was meant for (Fetch standard, HTTP-redirect
+    fetch)."""
+    away = origin(target) != origin(request.url)
+    return tuple(
+        (name, value)
+        for name, value in request.headers
+        if (keeps_body or not name.lower().startswith("content-")) and not (away and name.lower() in _PRIVATE)
+    )

@@ -8,6 +8,7 @@ The supervisor opens the stores only between forks, for a moment: to look, to fo
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ from crawler.model import Counts, Finish, QueueCounts
 from crawler.plan import Plan
 from crawler.report import Report, Snapshot, memory_bytes, report, unstored
 from crawler.seed import SeedReport
+from crawler.seed_sources import is_url
 from crawler.solo import launch_solo
 
 TICK_S = 0.25
@@ -40,6 +42,11 @@ def launch(plan: Plan, on_tick: Tick = lambda snapshot: None) -> Report:
     if plan.state == app.MEMORY:
         return launch_solo(plan, on_tick)
     return _Run(plan, on_tick).run()
+
+
+def _unsettled(name: str) -> bool:
+    """A seeder that died is started again with growing waits."""
+    return False
 
 
 class _Run:
@@ -80,7 +87,7 @@ class _Run:
             before,
             self._last,
             finish=self._finish,
-            interrupted=bool(fleet.signals),
+            interrupted=signal.SIGINT in fleet.signals,
             peak_rss_bytes=self._peak_bytes,
             outputs=plan.outputs,
             state=plan.state,
@@ -102,36 +109,44 @@ class _Run:
                 members.append(Member(role="consumer", name=f"{queue}{number}", main=main, died=died))
         if plan.sources and not child.is_short(plan.sources):
             self._seed_read, write = os.pipe()
-            members.append(Member(role="seeder", name="seeder", main=partial(child.seeds, plan, write)))
+            # What came through a pipe cannot be read again: the crawl is then incomplete.
+            again = all(is_url(source) or os.path.isfile(source) for source in plan.sources)
+            main = partial(child.seeds, plan, parent, write)
+            members.append(Member(role="seeder", name="seeder", main=main, died=_unsettled, again=again))
         return members
 
     def _begin(self) -> Counts:
-        """What the crawl had before; seeds that are few go in now, for many a place is kept open until the seeder's."""
+        """What the crawl had before; seeds that are few go in now."""
         plan = self._plan
         with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
             before = frontier.counts()
             if plan.sources and child.is_short(plan.sources):
                 self._seeded = child.add_seeds(plan, frontier)
-            elif plan.sources:
-                frontier.open_producer(child.PRODUCER)
             return before
 
     def _crawl(self, fleet: Fleet) -> None:
         """Until every worker has ended by itself (the crawl is over) or was told to."""
         time_max_s = self._plan.settings.crawl.time_max_s
-        while fleet.running("worker") or fleet.alive("worker") or self._waits_for_others(fleet):
+        while fleet.running("worker") or fleet.alive("worker") or self._goes_on(fleet):
             self._wait(fleet, TICK_S)
             if fleet.signals:
-                self._drain(fleet, "a signal")
+                self._drain(fleet, signal.Signals(fleet.signals[0]).name)
             elif time_max_s and monotonic() - self._began > time_max_s:
                 self._drain(fleet, f"limit: {time_max_s:g} s")
         fleet.stop("seeder")
 
-    def _waits_for_others(self, fleet: Fleet) -> bool:
-        """A plan of stores alone goes on until a signal, or until the crawl that others work on is over."""
-        if self._plan.workers or fleet.signals:
+    def _goes_on(self, fleet: Fleet) -> bool:
+        """Without workers at work: whether there is something to wait for."""
+        if fleet.signals or self._state != "crawling":
             return False
-        return not self._plan.until_finished or self._finish is Finish.RUNNING
+        if not self._plan.workers:  # stores alone: until the crawl that others work on is over
+            return not self._plan.until_finished or self._finish is Finish.RUNNING
+        # A finished crawl's workers may have ended before the seeder got to its first page.
+        self._look(fleet)
+        if self._finish is Finish.RUNNING:
+            fleet.revive("worker")
+            return True
+        return self._finish is not Finish.LIMIT and bool(fleet.running("seeder"))
 
     def _drain(self, fleet: Fleet, why: str) -> None:
         if self._state == "crawling":
@@ -180,7 +195,7 @@ class _Run:
         self._last = Snapshot(
             counts=counts,
             queues=queues,
-            workers=workers,
+            workers=tuple(row for row in workers if row.name in fleet.names()),
             seconds=now - self._began,
             state=self._state,
             restarts=fleet.restarts,

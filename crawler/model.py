@@ -16,8 +16,7 @@ PRIORITY_MAX = 9
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A page wanted. `url` must already be canonical (`crawler.url.canonical`), so that equal pages are equal
-    strings."""
+    """A page wanted. `url` must be canonical already (`crawler.url.canonical`): equal pages are equal strings."""
 
     url: str
     method: str = "GET"
@@ -74,12 +73,13 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     bytes: int = 0
     """Body size as counted for the crawl's totals."""
     items: int = 0
+    fetched: bool = True
+    """False: the host was not asked, so no delay starts."""
 
 
 class Retry(msgspec.Struct, frozen=True, tag="retry"):
     """Again after `delay_s`. `blame="page"` counts an attempt; `blame="host"` charges the host, which backs off
-    by its own rule (`delay_s` is then the least pause, e.g. Retry-After), and the page returns to its place
-    uncharged."""
+    by its own rule (`delay_s` is then the least pause: Retry-After), and the page goes to its place uncharged."""
 
     delay_s: float
     reason: str

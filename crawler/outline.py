@@ -6,6 +6,7 @@ the page's lxml tree instead (`Page.css`); one that wants this outline only neve
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ _LINKS: Final = frozenset({"a", "area"})
 _WANTED: Final = (
     "a[href], area[href], br, script, style, noscript, template, iframe, object, svg, math, select, datalist, textarea"
 )
-_GLUED: Final = (b"</p><p", b"</li><li", b"</td><t", b"</div><div")
+_BLOCK: Final = rb"(?:p|li|t[dhr]|d[dt]|h[1-6]|div|ul|ol|section|article|option)"
+_GLUED: Final = re.compile(rb"</%b><%b[ >]" % (_BLOCK, _BLOCK), re.IGNORECASE)
 """Blocks that follow each other without white space: markup like that glues words together."""
 _SAMPLE_BYTES: Final = 1 << 12
 """So much on either side of the middle is looked at for them."""
@@ -90,7 +92,7 @@ def _text(tree: LexborHTMLParser, data: bytes, unseen: set[str]) -> str:
         tree.strip_tags(sorted(unseen))
     middle = len(data) // 2
     sample = data[middle - _SAMPLE_BYTES : middle + _SAMPLE_BYTES] if middle > _SAMPLE_BYTES else data
-    separator = " " if any(glued in sample for glued in _GLUED) else ""
+    separator = " " if _GLUED.search(sample) else ""
     return _line(body.text(separator=separator))
 
 

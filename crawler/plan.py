@@ -3,6 +3,8 @@ everything that can be checked before a process starts."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from crawler.seed_file import open_list
 from crawler.seed_sources import is_url, requests
 from crawler.settings import PipelineTable, Settings
 from crawler.spider import Spider
-from crawler.sqlitefile import remove_file
+from crawler.sqlitefile import is_state, remove_file
 from crawler.url import URL_CHARS_MAX, canonical, host
+from crawler.workerlock import in_use
 from pipelines import output
 
 OUT = "out"
@@ -62,7 +65,7 @@ def name_of(settings: Settings, sources: Sequence[str]) -> str:
         return settings.crawl.name
     for source in sources:
         try:
-            return host(canonical(source)).replace(":", "_").strip("[]")
+            return re.sub(r"[\[\]]", "", host(canonical(source))).replace(":", "_")
         except BadUrl:
             continue
     for source in sources:
@@ -91,26 +94,21 @@ def prepare(
     if not sources and (fresh or path == app.MEMORY or not Path(path).exists()):
         raise SettingsError("nothing to crawl: give a URL or --seeds FILE (crawler run --help shows examples)")
     _check_pipelines({**settings.pipelines, **({OUT: _out(out)} if out else {})})
-    for source in sources:
-        if source != "-" and not is_url(source) and not Path(source).exists():
-            open_list(source)  # says what is wrong
-    if fresh and path != app.MEMORY:
-        _remove_crawl(settings, path)
+    _check_sources(sources)
+    if out and os.path.realpath(out) == os.path.realpath(path):
+        raise SettingsError(f"-o {out}: that is the crawl's state file; give another")
+    if fresh:
+        _start_over(
+            settings, path, _outputs(_pipelines(settings, out, CrawlRecord(name=name), default=f"{name}.jsonl"))
+        )
     with app.open_frontier(settings, path, name=name) as frontier:
         record = frontier.record()
-        began = frontier.counts().added > 0
         pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
         if not out:
             _check_pipelines(pipelines)
         outputs = _outputs(pipelines)
-        if fresh:
-            remove_outputs(outputs)
-        if began and OUT in outputs and outputs[OUT] != record.outputs.get(OUT):
-            before = record.outputs.get(OUT, "none")
-            raise SettingsError(
-                f"{path}: this crawl writes to {before}; {outputs[OUT]} would miss what is stored there already. "
-                f"Use -o {before}, or --fresh to start over, or another --state FILE for a second crawl"
-            )
+        if frontier.counts().items:
+            _check_output(settings, path, outputs, record)
         hosts = _hosts(settings, spider, record, sources)
         frontier.update_record(spider=settings.crawl.spider, hosts=hosts, outputs=outputs)
     return Plan(
@@ -122,8 +120,20 @@ def prepare(
         sources=sources,
         workers=1 if path == app.MEMORY else settings.worker.processes,
         pipelines=app.with_history(settings, path, pipelines),
-        outputs=outputs,
+        outputs={name: _shown(place) for name, place in outputs.items()},
     )
+
+
+def seeding(settings: Settings, sources: Sequence[str], state: str | None) -> Plan:
+    """The plan of `crawler seed`: creates the state, and leaves outputs to who will store."""
+    spider = app.load_spider(settings)
+    path = app.state_of(settings, name_of(settings, sources), state)
+    _check_sources(sources)
+    with app.open_frontier(settings, path, name=name_of(settings, sources)) as frontier:
+        record = frontier.record()
+        hosts = _hosts(settings, spider, record, sources)
+        frontier.update_record(spider=settings.crawl.spider, hosts=hosts)
+    return Plan(name=record.name, settings=settings, state=path, sources=tuple(sources), hosts=hosts)
 
 
 def work(settings: Settings, state: str, *, until_finished: bool) -> Plan:
@@ -162,7 +172,7 @@ def store(settings: Settings, state: str, names: Sequence[str], *, copies: int, 
         pipelines=pipelines,
         chosen=tuple(names) or tuple(pipelines),
         copies=copies,
-        outputs=_outputs(pipelines),
+        outputs={name: _shown(place) for name, place in _outputs(pipelines).items()},
         until_finished=until_finished,
     )
 
@@ -187,16 +197,56 @@ def _check_pipelines(pipelines: Mapping[str, PipelineTable]) -> None:
             output.check(table.arguments["path"])
 
 
-def _remove_crawl(settings: Settings, path: str) -> None:
-    if not Path(path).exists():
-        return
-    try:
-        with app.open_frontier(settings, path) as frontier:
-            outputs = frontier.record().outputs
-    except SettingsError:
-        outputs = {}  # another version's file: it is going anyway
-    remove_crawl(path)
-    remove_outputs(outputs)
+def _check_sources(sources: Iterable[str]) -> None:
+    for source in sources:
+        if source != "-" and not is_url(source) and not Path(source).exists():
+            open_list(source)  # says what is wrong
+
+
+def _check_output(settings: Settings, path: str, outputs: Mapping[str, str], record: CrawlRecord) -> None:
+    """The output of a crawl that has found items: it must be the one that they went to, and be there."""
+    before, now = record.outputs.get(OUT), outputs.get(OUT)
+    if now is not None and now != before:
+        shown = _shown(before) if before else "no -o"
+        raise SettingsError(
+            f"{path}: this crawl writes to {shown}; {_shown(now)} would miss what is stored there already. "
+            f"Use -o {shown}, or --fresh to start over, or another --state FILE for a second crawl"
+        )
+    if now is not None and path != app.MEMORY and not Path(now).exists():
+        with app.open_exchange(settings, path) as exchange:
+            counts = exchange.counts().get(OUT)
+        if counts is not None and counts.done:
+            raise SettingsError(
+                f"{_shown(now)} is gone, though {counts.done} pages' items were stored there: put it back, or start "
+                "over with --fresh"
+            )
+
+
+def _start_over(settings: Settings, path: str, wanted: Mapping[str, str]) -> None:
+    """Remove the crawl at `path` with its outputs, and what a crawl left at those that are wanted now. Refuses while
+    somebody works on it, and to remove what no crawl has written."""
+    recorded: Mapping[str, str] = {}
+    if path != app.MEMORY and Path(path).exists():
+        if in_use(f"{path}-workers"):
+            raise SettingsError(f"{path}: a process works on this crawl; stop it first, then --fresh")
+        try:
+            with app.open_frontier(settings, path) as frontier:
+                recorded = frontier.record().outputs
+        except SettingsError:
+            if not is_state(path):
+                raise
+    for place in set(wanted.values()) - set(recorded.values()):
+        if Path(place).exists() and not output.is_ours(place):
+            raise SettingsError(f"{_shown(place)} was not written by a crawl: move it away, or give another -o")
+    if path != app.MEMORY:
+        remove_crawl(path)
+    remove_outputs({**wanted, **{f"{name} before": place for name, place in recorded.items()}})
+
+
+def _shown(place: str) -> str:
+    """As a person here would write it."""
+    short = os.path.relpath(place)
+    return place if short.startswith("..") else short
 
 
 def _with_spider(settings: Settings, record: CrawlRecord) -> Settings:
@@ -219,11 +269,15 @@ def _out(path: str) -> PipelineTable:
     use = STORES.get(Path(path).suffix)
     if use is None:
         raise SettingsError(f"-o {path}: the ending says how to write it: {', '.join(STORES)}")
-    return PipelineTable(use=use, arguments={"path": path})
+    return PipelineTable(use=use, arguments={"path": os.path.abspath(path)})
 
 
 def _outputs(pipelines: Mapping[str, PipelineTable]) -> dict[str, str]:
-    return {name: str(table.arguments["path"]) for name, table in pipelines.items() if "path" in table.arguments}
+    return {
+        name: os.path.abspath(str(table.arguments["path"]))
+        for name, table in pipelines.items()
+        if "path" in table.arguments
+    }
 
 
 def _hosts(settings: Settings, spider: type[Spider], record: CrawlRecord, sources: Iterable[str]) -> tuple[str, ...]:

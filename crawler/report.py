@@ -11,6 +11,8 @@ import msgspec
 from crawler.model import Counts, Finish, QueueCounts, WorkerRow
 from crawler.seed import SeedReport
 
+SIGTERM = "SIGTERM"
+
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The run at one moment."""
@@ -60,13 +62,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     seeded: SeedReport | None = None
     lost_to: str = ""
-    """What stopped the run early, in words; empty when nothing did."""
+    """What stopped the run early: `SIGINT`, `SIGTERM`, `limit: …`; empty when nothing did."""
 
     @property
     def exit_code(self) -> int:
-        """0 finished or at a limit that was asked for, 1 incomplete, 130 interrupted (128 + SIGINT)."""
+        """0 finished, at a limit that was asked for, or drained as SIGTERM asks; 1 incomplete; 2 no seed was any good;
+        130 interrupted (128 + SIGINT)."""
         if self.interrupted:
             return 130
+        if self.lost_to == SIGTERM:
+            return 0
+        seeded = self.seeded
+        if seeded and seeded.refused and not (seeded.new or seeded.known or self.pages_total):
+            return 2
         complete = self.finish in (Finish.FINISHED, Finish.LIMIT) or self.lost_to.startswith("limit")
         return 0 if complete and not self.unstored else 1
 

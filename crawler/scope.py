@@ -8,7 +8,7 @@ from typing import Final
 
 from crawler.error import BadUrl, SettingsError
 from crawler.model import Request
-from crawler.url import canonical, host, origin
+from crawler.url import CACHED_CHARS_MAX, canonical, host, origin
 
 JUDGED_MAX: Final = 50_000
 """URLs whose judgement is remembered; about 10 MB when full."""
@@ -49,7 +49,9 @@ class Scope:
         if judged is None:
             if len(self._judged) >= JUDGED_MAX:
                 self._judged.clear()
-            judged = self._judged[url] = self._judge(url)
+            judged = self._judge(url)
+            if len(url) <= CACHED_CHARS_MAX:
+                self._judged[url] = judged
         if judged[1]:
             return judged
         if 0 < chars_max < len(judged[0]):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 
 import msgspec
 
@@ -12,7 +14,9 @@ from crawler.frontier import Frontier
 from crawler.model import Added, Request
 from crawler.seed_sources import Fetch, Refusal, is_list, requests
 
-__all__ = ["Refusal", "SeedReport", "is_list", "seed"]
+log = logging.getLogger("crawler.seed")
+
+__all__ = ["Refusal", "SeedReport", "is_list", "producer_of", "seed"]
 
 REFUSALS_MAX = 100
 """Refusals kept in a report; all are counted, and `on_refused` gets all."""
@@ -23,8 +27,17 @@ RENEW_S = 15.0
 FULL_WAIT_S = 0.25
 """A full frontier is asked again after this time."""
 
+OPEN_WAIT_S = 1.0
+"""Wait before a producer that could not be opened is tried again."""
+
 REOPEN_MAX = 3
 """A producer that was lost, because the machine slept, is opened again so many times."""
+
+
+def producer_of(sources: Sequence[str]) -> str:
+    """The name of the producer that reads these lists: the same lists have the same one, so that reading them again
+    makes up for a reader that died, and reading others does not."""
+    return f"seeds {blake2b(msgspec.json.encode(list(sources)), digest_size=8).hexdigest()}"
 
 
 class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +144,13 @@ class _Producer:
         self._token = ""
 
     def __enter__(self) -> _Producer:
-        self._token = self._frontier.open_producer(self._name)
+        while not self._stop.is_set():
+            try:
+                self._token = self._frontier.open_producer(self._name)
+                break
+            except BackendError as error:  # the store is away, or another process reads the same list just now
+                log.warning("%s; trying again in %g s", error, OPEN_WAIT_S)
+                self._stop.wait(OPEN_WAIT_S)
         self._thread = threading.Thread(target=self._renew, name=f"renew {self._name}", daemon=True)
         self._thread.start()
         return self

@@ -70,6 +70,11 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+def _detail(error: BadUrl | SiteError) -> str:
+    """What is to be said beside the reason."""
+    return str(error).removeprefix(f"{error.reason}: ")
+
+
 def is_url(source: str) -> bool:
     return "://" in source
 
@@ -88,12 +93,12 @@ def requests(source: str, *, chars_max: int, fetch: Fetch | None = None, nested:
         try:
             yield Request(url=canonical(source.strip(), chars_max=chars_max))
         except BadUrl as error:
-            yield Refusal(source, 0, error.reason, str(error))
+            yield Refusal(source, 0, error.reason, _detail(error))
         return
     try:
         file = fetch(source) if fetch is not None and is_url(source) else open_list(source)
     except (SiteError, BadUrl) as error:
-        yield Refusal(source, 0, error.reason, str(error))
+        yield Refusal(source, 0, error.reason, _detail(error))
         return
     try:
         yield from _of_file(source, file, chars_max, fetch, nested)
@@ -148,7 +153,7 @@ def _text(source: str, read: Lines, chars_max: int) -> Iterator[Found]:
         try:
             yield Request(url=canonical(line.decode(), chars_max=chars_max))
         except BadUrl as error:
-            yield Refusal(source, one[0], error.reason, str(error))
+            yield Refusal(source, one[0], error.reason, _detail(error))
         except UnicodeDecodeError as error:
             yield Refusal(source, one[0], "encoding", f"not UTF-8: {error.reason} at byte {error.start + 1}")
 
@@ -166,7 +171,7 @@ def _json(source: str, read: Lines, chars_max: int) -> Iterator[Found]:
             try:
                 yield decode(line).request(chars_max)
             except BadUrl as error:
-                yield Refusal(source, number, error.reason, str(error))
+                yield Refusal(source, number, error.reason, _detail(error))
             except msgspec.ValidationError as error:
                 yield Refusal(source, number, "field", str(error))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -216,7 +221,7 @@ def _of_row(source: str, number: int, header: list[str], row: list[str], chars_m
                 meta[name] = value
         return msgspec.convert({**fields, "meta": meta}, Line).request(chars_max)
     except BadUrl as error:
-        return Refusal(source, number, error.reason, str(error))
+        return Refusal(source, number, error.reason, _detail(error))
     except UnicodeEncodeError:
         return Refusal(source, number, "encoding", "not UTF-8")
     except (msgspec.MsgspecError, ValueError) as error:
@@ -240,4 +245,4 @@ def _sitemap(source: str, read: Lines, chars_max: int, fetch: Fetch | None, nest
             try:
                 yield Request(url=canonical(url, chars_max=chars_max))
             except BadUrl as error:
-                yield Refusal(source, number, error.reason, str(error))
+                yield Refusal(source, number, error.reason, _detail(error))

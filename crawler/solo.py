@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import Any
-
-import uvloop
 
 from crawler import app, child
 from crawler.exchange import Exchange
 from crawler.frontier import Frontier
 from crawler.model import Counts, Queue
 from crawler.plan import Plan
-from crawler.report import Report, Snapshot, memory_bytes, report
+from crawler.report import SIGTERM, Report, Snapshot, memory_bytes, report
+from crawler.seed import SeedReport
 from crawler.worker import Worker
 from pipelines import Pipeline
 from pipelines.consumer import Consumer, drained
@@ -56,21 +56,20 @@ class _Solo:
         self._errors: list[BaseException] = []
         self._lost_to = ""
         self._interrupted = False
+        self._seeded: SeedReport | None = None
         self._worker: Worker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> Report:
         plan = self._plan
         self._exchange.declare((*app.queues(plan.pipelines), *map(Queue, self._extra)))
-        self._frontier.open_producer(child.PRODUCER)  # kept open until the seeder's own takes its place
-        seeder = threading.Thread(
-            target=self._guard, args=(lambda: child.add_seeds(plan, self._frontier),), daemon=True
-        )
+        seeder = threading.Thread(target=self._guard, args=(self._seed,), name="seeder", daemon=True)
         stores = [self._store_thread(name) for name in (*plan.pipelines, *self._extra)]
         worker = threading.Thread(target=self._guard, args=(self._work,), name="worker", daemon=True)
         for thread in (seeder, *stores, worker):
             thread.start()
-        self._watch(worker, "crawling")
+        with self._sigterm():
+            self._watch(worker, "crawling")
         self._store()
         self._stop_stores.set()
         for store in stores:
@@ -91,9 +90,24 @@ class _Solo:
             queues=(*plan.pipelines, *self._extra),
         )
 
+    def _seed(self) -> None:
+        self._seeded = child.add_seeds(self._plan, self._frontier)
+
+    @contextlib.contextmanager
+    def _sigterm(self) -> Iterator[None]:
+        """SIGTERM drains; where signals can be had, which is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda number, frame: self._drain(SIGTERM))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
     def _work(self) -> None:
         self._worker = child.make_worker(self._plan, self._frontier, self._exchange, "w1", contextlib.nullcontext())
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=child.event_loop) as runner:
             self._loop = runner.get_loop()
             runner.run(self._worker.run())
 
@@ -130,13 +144,15 @@ class _Solo:
             try:
                 worker.join(TICK_S)
                 self._on_tick(self._snapshot(state))
+                if self._errors:  # perhaps the worker was not there yet to be told
+                    self._drain("an error")
                 if time_max_s and monotonic() - self._began > time_max_s:
                     self._drain(f"limit: {time_max_s:g} s")
             except KeyboardInterrupt:
                 if self._interrupted:
                     raise
                 self._interrupted = True
-                self._drain("a signal")
+                self._drain("SIGINT")
 
     def _store(self) -> None:
         queues = (*self._plan.pipelines, *self._extra)
@@ -150,5 +166,6 @@ class _Solo:
             queues=self._exchange.counts(),
             workers=self._frontier.workers(),
             seconds=monotonic() - self._began,
+            seeded=self._seeded,
             state=state,
         )

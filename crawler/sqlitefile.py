@@ -202,6 +202,13 @@ class SqliteFile:
         except OSError as error:
             raise _failure(self.path, error) from error
 
+    def let_go(self, worker: str) -> None:
+        """Give the OS lock back before the end of the process."""
+        try:
+            self._locks.let_go(worker)
+        except OSError as error:
+            raise _failure(self.path, error) from error
+
     def dead_workers(self, names: Iterable[str]) -> tuple[str, ...]:
         """Which of these hold no lock. Call it inside `write`, and end their leases in the same operation: a successor
         of the same name takes its lock before its first write. Cost: three system calls a name."""
@@ -256,6 +263,18 @@ def open_file(path: str | Path, schema: Schema) -> SqliteFile:
         file.close()
         raise
     return file
+
+
+def is_state(path: str | Path) -> bool:
+    """Whether a file is one of ours, of whatever version: it may go when a crawl starts over."""
+    try:
+        db = sqlite3.connect(path)
+        try:
+            return bool(db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'part'").fetchone())
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return False
 
 
 def remove_file(path: str | Path) -> None:

@@ -27,6 +27,9 @@ URL_CHARS_MAX = 8_000
 CACHE_MAX = 50_000
 """Entries of each cache: about 10 MB when full."""
 
+CACHED_CHARS_MAX = 500
+"""Longer URLs and hrefs are not remembered."""
+
 _NEEDS_WHOLE_BASE = re.compile(r"(?:https?:)?(?:[?#]|$)|https?:(?![/\\])", re.IGNORECASE)
 _IGNORED = {ord(char): None for char in "\t\n\r"}
 _STRIPPED = "".join(map(chr, range(0x21)))
@@ -88,7 +91,9 @@ class _Fingerprints(dict[str, int]):
     def __missing__(self, url: str) -> int:
         if len(self) >= CACHE_MAX:
             self.clear()
-        value = self[url] = _hash(b"GET %b" % url.encode())
+        value = _hash(b"GET %b" % url.encode())
+        if len(url) <= CACHED_CHARS_MAX:
+            self[url] = value
         return value
 
 
@@ -135,7 +140,7 @@ class Joiner:
         url = join(base, href) or ""
         plain = href.translate(_IGNORED).strip(_STRIPPED)
         # These mean another page for each page of a directory; and a base of another scheme may have no directory.
-        if not _NEEDS_WHOLE_BASE.match(plain) and base.startswith("http"):
+        if len(href) <= CACHED_CHARS_MAX and not _NEEDS_WHOLE_BASE.match(plain) and base.startswith("http"):
             table[href] = url
             self._entries += 1
         return url

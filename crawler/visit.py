@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Literal, Self
 
+import msgspec
+
 from crawler.caller import Caller
 from crawler.commit import Ended
 from crawler.error import SiteError, SpiderError
@@ -68,7 +70,10 @@ class Visitor:
         self._random = random.Random()
 
     async def __aenter__(self) -> Self:
-        self._fetcher = await Fetcher(self._settings.fetch).__aenter__()
+        table = self._settings.fetch
+        # Who waits for a connection of the pool must not look like a host that cannot be connected to.
+        pool = max(table.connections_max, self._settings.worker.concurrency)
+        self._fetcher = await Fetcher(msgspec.structs.replace(table, connections_max=pool)).__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -85,8 +90,11 @@ class Visitor:
             return self._failed(lease, SpiderError("bug", traceback.format_exc()))
 
     async def _visit_page(self, lease: Lease, fetch_ended: FetchEnded) -> Ended:
-        if lease.robots_ms and not await self._allowed(lease):
-            return self._ended(lease, Done("robots"))
+        try:
+            if lease.robots_ms and not await self._allowed(lease):
+                return self._ended(lease, Done("robots", fetched=False))
+        except SiteError as error:
+            return self._failed(lease, error)
         try:
             response = await self._fetcher.fetch(lease.request)
         except SiteError as error:
@@ -147,7 +155,9 @@ class Visitor:
         stamp, parsed = self._robots.get(of, (0, None))
         if parsed is None or stamp != lease.robots_ms:
             record = await self._call(lambda: self._frontier.host(lease.host))
-            text = next((one.text for one in record.robots if one.origin == of), "")
+            text = next((one.text for one in record.robots if one.origin == of), None)
+            if text is None:  # it expired between the lease and now: the next lease of this host renews it
+                raise SiteError("robots_expired")
             parsed = rules(text)
             if len(self._robots) >= ORIGINS_MAX:
                 self._robots.clear()

@@ -65,6 +65,7 @@ class Worker:
         known = Known(self._settings.known_max)
         self._committer = Committer(frontier, exchange, self._keeper, known, spider=visitor.spider_name)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._started: set[str] = set()
         self._ended: list[Ended] = []
         self._fetched: list[str] = []
         self._slots = asyncio.Semaphore(self._settings.concurrency)
@@ -89,6 +90,7 @@ class Worker:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             self._keeper.stop()
+            self._call.close()
 
     def stop(self) -> None:
         """Drain: lease no more, finish what is in flight within `grace_s`, release the rest. Loop thread only."""
@@ -157,6 +159,7 @@ class Worker:
         """One lease from fetch to `Ended`. Cancelled when the lease is lost or the grace time is over."""
         try:
             async with self._slots:
+                self._started.add(lease.token)
                 ended = await self._visitor.visit(lease, self._fetch_ended)
             self._ended.append(ended)
         except Exception:
@@ -164,6 +167,7 @@ class Worker:
             self._keeper.drop((lease.token,))
         finally:
             del self._tasks[lease.token]
+            self._started.discard(lease.token)
             self._changed.set()
             if len(self._ended) >= self._settings.batch_max or not self._tasks:
                 self._ready_to_commit.set()
@@ -210,19 +214,28 @@ class Worker:
             self._changed.set()
 
     async def _drain(self) -> None:
-        """Finish within the grace time, cancel what is left, commit what ended, release the rest."""
+        """Release what has not begun, finish the rest within the grace time, cut off and release what is left, commit
+        what ended."""
+        await self._give_back([token for token in self._tasks if token not in self._started])
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=self._settings.grace_s)
-        unfinished = dict(self._tasks)
-        for task in unfinished.values():
-            task.cancel()
-        await asyncio.gather(*unfinished.values(), return_exceptions=True)
-        if unfinished:
-            if self._counted:  # what was cut off under way counts as asked: the host's delay starts, then it is free
-                await self._call(lambda: self._frontier.fetched(tuple(unfinished)))
-            await self._call(lambda: self._frontier.release(tuple(unfinished)))
-            self._keeper.drop(unfinished)
+        cut_off = list(self._tasks)
+        if cut_off and self._counted:  # they count as asked: the host's delay starts, then it is free
+            await self._call(partial(self._frontier.fetched, cut_off))
+        await self._give_back(cut_off)
         while self._ended:
             self._ready_to_commit.set()
             self._changed.clear()
             await self._changed.wait()
+
+    async def _give_back(self, tokens: list[str]) -> None:
+        """Cancel the work on these leases and release those that did not end just now."""
+        tasks = [self._tasks[token] for token in tokens if token in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = {one.lease.token for one in self._ended}
+        unfinished = [token for token in tokens if token not in ended and self._keeper.holds(token)]
+        if unfinished:
+            await self._call(partial(self._frontier.release, unfinished))
+            self._keeper.drop(unfinished)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from crawler.error import BackendError
 
@@ -79,6 +79,14 @@ class WorkerLocks:
                 return None
             os.close(fd)
 
+    def let_go(self, worker: str) -> None:
+        """Give one lock back and remove its file. Raises OSError."""
+        with self._mutex:
+            fd = self._held.pop(worker, None)
+            if fd is not None:
+                os.unlink(self._path(worker))  # before unlocking: nobody may lock a file that is about to go
+                os.close(fd)
+
     def close(self) -> None:
         """Let go of all."""
         with self._mutex:
@@ -93,3 +101,16 @@ def _is_at(fd: int, path: str) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(fd), there)
+
+
+def in_use(folder: str | Path) -> bool:
+    """Whether any process holds a lock of this folder. Removes the files of dead ones. Raises BackendError."""
+    folder = Path(folder)
+    names = [unquote(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    locks = WorkerLocks(folder)
+    try:
+        return len(locks.dead(names)) < len(names)
+    except OSError as error:
+        raise BackendError(f"{folder}: {error.strerror}") from error
+    finally:
+        locks.close()

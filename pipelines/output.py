@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from crawler.error import SettingsError, Unavailable
 
 SIDES: Final = ("", "-wal", "-shm", "-journal", ".index", ".index-wal", ".index-shm", ".index-journal", ".lock")
 """Endings of the files that an output may consist of, whatever the store."""
+
+OUR_TABLES: Final = frozenset({"part", "item", "message"})
+"""Tables of a database that a store writes (`pipelines.sqlite`)."""
 
 _AWAY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that may pass: waiting can help."""
@@ -28,6 +33,23 @@ def remove(path: str | Path) -> None:
             side.unlink()
         except OSError as error:
             raise refusal(side, error) from error
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether what is at `path` was written by a store of this project: it has its index beside it, or it is a
+    database of our tables alone."""
+    place = os.path.realpath(path)
+    if os.path.exists(f"{place}.index"):
+        return True
+    try:
+        db = sqlite3.connect(f"file:{quote(place)}?mode=ro", uri=True)
+        try:
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return False
+    return bool(tables) and tables <= OUR_TABLES
 
 
 def check(path: str | Path) -> None:

@@ -48,7 +48,7 @@ class Segment:
         if not index.exists() and self.path.exists() and self.path.stat().st_size:
             raise SettingsError(
                 f"{self.path} exists, but {index.name} beside it does not: it was not written by this crawl. "
-                "Give another path, move the file away, or start over with --fresh"
+                "Give another path, or move the file away"
             )
         self._index = Database(index, _TABLES, fsync=fsync, exclusive=True)
         self._fd = -1
@@ -98,7 +98,7 @@ class Segment:
             raise SettingsError(
                 f"{self.path} has {size} bytes, but {self.path.name}.index says {self._length} are stored: it was "
                 "cut, replaced or removed (or power was lost without fsync = true). Bring it back, or start over with "
-                "--fresh, or remove both to store only what comes from now on"
+                "--fresh"
             )
 
     def append(

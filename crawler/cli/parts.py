@@ -77,18 +77,16 @@ def add(commands: option.Commands) -> None:
 def seed(arguments: argparse.Namespace) -> int:
     settings = option.load(arguments)
     from crawler import app, plan
-    from crawler.child import PRODUCER
+    from crawler.seed import producer_of
     from crawler.seed import seed as add_seeds
     from crawler.seed_web import fetch_with
 
-    planned = plan.prepare(
-        settings, urls=arguments.sources, seed_files=(), out=None, state=arguments.state, fresh=False
-    )
+    planned = plan.seeding(settings, arguments.sources, arguments.state)
     with app.open_frontier(settings, planned.state) as frontier:
         report = add_seeds(
             frontier,
             planned.sources,
-            producer_name=PRODUCER,
+            producer_name=producer_of(planned.sources),
             url_chars_max=settings.worker.url_chars_max,
             fetch=fetch_with(settings.fetch),
             on_progress=None if arguments.quiet else _every(LINE_EVERY_S),

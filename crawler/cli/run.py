@@ -92,7 +92,7 @@ def check_urls(urls: Sequence[str]) -> None:
         try:
             canonical(url)
         except BadUrl as error:
-            said = f"{printable(url)}: not a URL to start from ({error.reason})"
+            said = f"not a URL to start from: {printable(str(error))}"
             if os.path.exists(url):
                 said += f"; for a list of URLs say --seeds {url}"
             elif error.reason == "not_a_url":

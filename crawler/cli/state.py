@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from crawler.error import BackendError, SettingsError
+from crawler.error import SettingsError
 
 if TYPE_CHECKING:
     from crawler.settings import Settings
@@ -46,17 +45,9 @@ def resolve(settings: Settings, given: str | None) -> str:
 
 def is_running(place: str) -> bool:
     """Whether a process works on this state file: workers and consumers hold an OS lock for as long as they live."""
-    from crawler.workerlock import WorkerLocks
+    from crawler.workerlock import in_use
 
-    folder = Path(f"{place}-workers")
-    names = [unquote(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-    locks = WorkerLocks(folder)
-    try:
-        return len(locks.dead(names)) < len(names)
-    except OSError as error:
-        raise BackendError(f"{folder}: {error.strerror}") from error
-    finally:
-        locks.close()
+    return in_use(f"{place}-workers")
 
 
 def _existing(given: str) -> str:

@@ -23,7 +23,7 @@ Rules that every adapter keeps, each tested by `tests/contract` and `tests/model
    lease, or its clock jumped by more, no lease lapses by time for one full lease from then. Forfeit is not affected.
 7. **Hosts.** With `delay_s` > 0 one request of a host is in flight, and the next may be leased `delay_s` after
    `fetched` (or settle) was called; never earlier, so times round up. After the end of a lease without either it is
-   twice that: the server may be at it for a while yet. With delay
+   twice that: the server may be at it for a while yet. `Done(fetched=False)` starts none. With delay
    0 at most `per_host` are in flight (0: no cap). In flight = leased and not yet `fetched`.
 8. **robots.** With `robots` on, a request of an origin without a valid robots record is not leased; instead one lease
    of the origin's `/robots.txt` is given, under the host's politeness, and until it is settled the host gives nothing.

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from crawler.frontier import REAP_MAX
-from crawler.frontier.policy import HostState, Totals, ms, place
+from crawler.frontier.policy import HostState, Totals, crash_detail, ms, place
 from crawler.model import Bury, DeadLetter, Done, Outcome, Request, Retry, Robots, Rules
 
 
@@ -222,7 +222,10 @@ class State:
     def settle(self, holding: Holding, outcome: Outcome, now: int) -> None:
         host, entry = holding.host, holding.entry
         self.take(holding)
-        self.end_fetch(holding, now)
+        if isinstance(outcome, Done) and not outcome.fetched and not holding.fetched:
+            host.in_flight -= 1
+        else:
+            self.end_fetch(holding, now)
         if isinstance(outcome, Retry) and outcome.blame == "host":
             host.blamed(self.rules, now, given_at_step=holding.step, delay_s=outcome.delay_s)
         else:
@@ -273,7 +276,7 @@ class State:
             entry.crashes += holding.alone
             self.totals.crashes += holding.alone
             if holding.alone and entry.crashes >= self.rules.crashes_max:
-                self.bury(entry, "crashed", "", now)
+                self.bury(entry, "crashed", crash_detail(entry.crashes), now)
             else:
                 self.suspect(entry, now)
         self.refresh(holding.host)

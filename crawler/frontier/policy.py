@@ -209,6 +209,11 @@ def stale(noted_ms: int, now: int, lease_ms: int) -> bool:
     return not 0 <= now - noted_ms < max(1, lease_ms // 16)
 
 
+def crash_detail(crashes: int) -> str:
+    """For people: why a page is buried as `crashed`."""
+    return f"{crashes} workers died holding this page and nothing else: killed, out of memory, or over parse_max_s"
+
+
 def backoff_s(rules: Rules, failures: int) -> float:
     """Pause after the n-th host failure in a row (rule 9)."""
     return min(rules.host_backoff_max_s, rules.host_backoff_s * 2.0 ** min(failures - 1, 60))

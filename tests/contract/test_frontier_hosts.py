@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from crawler.frontier import REAP_MAX
-from crawler.model import Bury, Done, Host, Request, Retry, Robots
+from crawler.model import Bury, Done, Host, Request, Retry, Robots, Settlement
 from tests.contract.frontiers import START_MS, Crawl, make_suspects, many, name, names, pages
 
 Open = Callable[..., Crawl]
@@ -54,6 +54,12 @@ class TestHosts:
         assert crawl.lease(1, "w2") == []
         crawl.clock.wait(0.001)
         assert name(crawl.one("w2")) == "1"
+
+    def test_a_page_that_was_not_asked_for_starts_no_delay(self, open_crawl: Open) -> None:
+        crawl = open_crawl(delay_s=3.0)
+        crawl.add(*many(2))
+        crawl.frontier.settle([Settlement(crawl.one().token, Done("robots", fetched=False))])
+        assert name(crawl.one()) == "1"
 
     @pytest.mark.parametrize("per_host", [1, 3])
     def test_without_a_delay_per_host_are_in_flight(self, open_crawl: Open, per_host: int) -> None:

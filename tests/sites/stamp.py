@@ -1,4 +1,4 @@
-"""A small HTTP server that notes, to the microsecond, when each request came and when its response had been written."""
+"""A small HTTP server that notes, to the microsecond, when each request came and when its response was written."""
 
 from __future__ import annotations
 
@@ -65,8 +65,12 @@ class StampServer:
                     await asyncio.sleep(self._slow_s)
                 status, headers, body = self._answer(address, path)
                 lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body)
-                self.stamps.append(Stamp(address, path, came, monotonic()))
+                answer = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body
+                # Before the write, which sends a small answer at once: after it this thread may have to wait for the
+                # processor while the client goes on.
+                written = monotonic()
+                writer.write(answer)
+                self.stamps.append(Stamp(address, path, came, written))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -113,7 +113,7 @@ def test_no_command_shows_the_help_and_ends_with_2(capsys: pytest.CaptureFixture
         ("run http://x --settings missing.toml", "missing.toml"),
         ("run http://x --spider nowhere.py:Shop", "nowhere.py"),
         ("run", "nothing to crawl"),
-        ("run nonsense://x", "nonsense://x: not a URL to start from (scheme)"),
+        ("run nonsense://x", "not a URL to start from: scheme: 'nonsense://x'"),
         ("run quotes.example", "did you mean https://quotes.example?"),
         ("run http://x http://me:pw@y/", "credentials"),
         ("run .", "say --seeds ."),

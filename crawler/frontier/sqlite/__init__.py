@@ -40,6 +40,16 @@ LOOK_FOR_DEAD_S = 0.5
 """How often the locks of other workers that hold leases are looked at."""
 
 
+_PRODUCER = "producer "
+"""How the OS locks of producers are told from those of workers."""
+_HOLDERS = """SELECT name FROM worker WHERE held > 0
+    UNION ALL SELECT ? || name FROM producer WHERE state = 'open'"""
+
+
+def _producer_lock(name: str) -> str:
+    return f"{_PRODUCER}{name}"
+
+
 class SqliteFrontier:
     """See `crawler.frontier` for what each verb promises. `clock` gives the time in ms; `name` counts when the file is
     new. Not to be kept open across a fork.
@@ -114,6 +124,8 @@ class SqliteFrontier:
 
         def transition(step: Step) -> tuple[list[leasing.Row], float | None]:
             dead = self._file.dead_workers(suspected)
+            step.lose_producers(name for name in dead if name.startswith(_PRODUCER))
+            dead = tuple(name for name in dead if not name.startswith(_PRODUCER))
             return leasing.lease(step, count, worker=worker, request_id=request_id, dead=dead, first=first)
 
         rows, next_due_s = self._write(transition)
@@ -122,12 +134,12 @@ class SqliteFrontier:
         return Leased(tuple(given), 0.0 if damaged else next_due_s)
 
     def _find_dead(self, *, at_once: bool) -> tuple[str, ...]:
-        """Workers that hold leases and no OS lock: looked for now and then."""
+        """Workers that hold leases, and open producers, without their OS lock: looked for now and then."""
         now = time.monotonic()
         if not at_once and now - self._looked_for_dead < LOOK_FOR_DEAD_S:
             return ()
         self._looked_for_dead = now
-        holders = self._file.read(lambda db: db.execute("SELECT name FROM worker WHERE held > 0").fetchall())
+        holders = self._file.read(lambda db: db.execute(_HOLDERS, (_PRODUCER,)).fetchall())
         return self._file.dead_workers(name for (name,) in holders)
 
     def fetched(self, tokens: Sequence[str]) -> None:
@@ -161,14 +173,18 @@ class SqliteFrontier:
         self._write(lambda step: admission.set_host(step, name, delay_s=delay_s, pause_s=pause_s, robots=robots))
 
     def open_producer(self, name: str) -> str:
+        self._file.hold(_producer_lock(name))
         expires_ms = self._clock() + ms(self._rules.lease_s)
         sql = "INSERT OR REPLACE INTO producer(name, state, expires_ms) VALUES (?, 'open', ?)"
         return f"producer:{self._file.write(lambda db: db.execute(sql, (name, expires_ms)).lastrowid)}"
 
     def close_producer(self, token: str) -> bool:
-        sql = "UPDATE producer SET state = 'closed' WHERE serial = ? AND state = 'open'"
+        sql = "UPDATE producer SET state = 'closed' WHERE serial = ? AND state = 'open' RETURNING name"
         serial = settling.producer_serial(token)
-        return self._file.write(lambda db: db.execute(sql, (serial,)).rowcount > 0)
+        closed = self._file.write(lambda db: db.execute(sql, (serial,)).fetchall())
+        for (name,) in closed:
+            self._file.let_go(_producer_lock(name))
+        return bool(closed)
 
     def counts(self) -> Counts:
         return self._file.read(reading.counts)

@@ -22,7 +22,9 @@ def settle(step: Step, settlements: Sequence[Settlement]) -> tuple[str, ...]:
             stale.append(one.token)
             continue
         host, outcome = step.end_lease(held), one.outcome
-        if not held.fetched:
+        if not held.fetched and isinstance(outcome, Done) and not outcome.fetched:
+            host.in_flight -= 1
+        elif not held.fetched:
             host.fetch_ended(step.rules, step.now)
         if isinstance(outcome, Retry) and outcome.blame == "host":
             host.blamed(step.rules, step.now, given_at_step=held.step, delay_s=outcome.delay_s)

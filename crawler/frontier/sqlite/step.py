@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crawler.frontier.policy import HostState, Totals, place
+from crawler.frontier.policy import HostState, Totals, crash_detail, place
 from crawler.frontier.sqlite.schema import HOST_OF_H, TOTALS
 from crawler.model import Rules
 
@@ -154,7 +154,7 @@ class Step:
             sql = "UPDATE request SET crashes = crashes + 1 WHERE id = ? RETURNING crashes"
             ((crashes,),) = self.db.execute(sql, (held.request,)).fetchall()
             if crashes >= self.rules.crashes_max:
-                return self.bury(held.request, host=held.host, reason="crashed")
+                return self.bury(held.request, host=held.host, reason="crashed", detail=crash_detail(crashes))
         self.suspect(held.request, host=held.host, since_ms=self.now)
 
     def forfeit_leases(self, worker: str) -> int:
@@ -173,6 +173,11 @@ class Step:
         sql = "UPDATE producer SET state = 'lost' WHERE state = 'open' AND substr(name, 1, ?) = ?"
         lost = self.db.execute(sql, (len(prefix), prefix)).rowcount
         return self.forfeit_leases(worker) + lost
+
+    def lose_producers(self, locks: Iterable[str]) -> None:
+        """Producers of processes that are dead, by the names of their OS locks."""
+        names = [(lock.partition(" ")[2],) for lock in locks]
+        self.db.executemany("UPDATE producer SET state = 'lost' WHERE state = 'open' AND name = ?", names)
 
     # Writing it down
 
