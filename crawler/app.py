@@ -47,16 +47,25 @@ def open_frontier(settings: Settings, state: str, *, name: str = "crawl") -> Fro
 def open_exchange(settings: Settings, state: str) -> Exchange:
     table = settings.exchange
     options: dict[str, Any] = {"type": table.type, "lease_s": table.lease_s, "crashes_max": table.crashes_max}
-    if state == MEMORY:
+    place = exchange_state(settings, state)
+    if place == MEMORY:
         from crawler.exchange.memory import MemoryExchange
 
         return MemoryExchange(**options)
-    return SqliteExchange(exchange_state(settings, state), **options)
+    return SqliteExchange(place, **options)
 
 
 def exchange_state(settings: Settings, state: str) -> str:
-    """The exchange's file: the frontier's, unless exchange.url names another."""
-    return state_of(settings, "", settings.exchange.url) if settings.exchange.url else state
+    """The exchange's file: the frontier's, unless exchange.url names another. Raises SettingsError when one of both is
+    in memory and the other is not: they live and die together."""
+    if not settings.exchange.url:
+        return state
+    place = state_of(settings, "", settings.exchange.url)
+    if (place == MEMORY) != (state == MEMORY):
+        raise SettingsError(
+            f"exchange.url {settings.exchange.url}: the frontier is {state}; both in memory, or neither"
+        )
+    return place
 
 
 def history_path(state: str) -> str:

@@ -240,6 +240,8 @@ def _start_over(settings: Settings, path: str, wanted: Mapping[str, str]) -> Non
             raise SettingsError(f"{_shown(place)} was not written by a crawl: move it away, or give another -o")
     if path != app.MEMORY:
         remove_crawl(path)
+        if (place := app.exchange_state(settings, path)) != path and is_state(place):
+            remove_file(place)
     remove_outputs({**wanted, **{f"{name} before": place for name, place in recorded.items()}})
 
 

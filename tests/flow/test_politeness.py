@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.sites.crawl import Crawl, pid_of, urls_of_jsonl
@@ -63,8 +64,9 @@ def test_they_stay_polite_when_workers_are_killed(tmp_path: Path) -> None:
             alive = [pid_of(row.name) for row in crawl.workers() if row.pages]
             alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
             if alive:
-                os.kill(alive[0], signal.SIGKILL)
-                killed += 1
+                with suppress(ProcessLookupError):
+                    os.kill(alive[0], signal.SIGKILL)
+                    killed += 1
         report = crawl.end()
         assert report["exit"] == 0
         assert killed == KILLS
