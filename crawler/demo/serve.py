@@ -25,6 +25,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
+        if not transport.get_extra_info("sockname")[0].startswith("127."):
+            transport.abort()  # type: ignore[attr-defined]  # it listens on every address, and is for this machine only
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -94,7 +96,8 @@ class Service:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket listening on every loopback address (port 0: any free one). Raises OSError."""
+    """A socket for every loopback address (port 0: any free one); `Connection` turns away who comes to another. Raises
+    OSError."""
     server = socket.create_server(("0.0.0.0", port), backlog=1_024)
     server.setblocking(False)
     return server
