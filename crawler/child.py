@@ -58,7 +58,9 @@ def seeds(plan: Plan, parent: int, report_fd: int, name: str) -> int:
     def main() -> None:
         threading.Thread(target=_end_with_parent, args=(parent,), name="orphan", daemon=True).start()
         with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
-            os.write(report_fd, msgspec.json.encode(add_seeds(plan, frontier)))
+            report = add_seeds(plan, frontier)
+        with open(report_fd, "wb", closefd=False) as file:
+            file.write(msgspec.json.encode(report))
 
     return _reported(name, main)
 

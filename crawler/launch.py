@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from tempfile import TemporaryFile
 from time import monotonic
 
 import msgspec
@@ -30,8 +31,6 @@ TICK_S = 0.25
 DRAIN_TICK_S = 0.02
 """Between looks at the queues once only stores are at work: the end should not wait for a tick."""
 MEMORY_TICK_S = 1.0
-SEED_REPORT_BYTES_MAX = 65_536
-"""What a pipe holds: the seeder writes its report at once and never waits for a reader."""
 
 Tick = Callable[[Snapshot], None]
 
@@ -64,6 +63,7 @@ class _Run:
         self._lost_to = ""
         self._stored: dict[str, int] = {}
         self._seeded: SeedReport | None = None
+        self._seed_report = TemporaryFile()  # noqa: SIM115 (no name, gone with this run; a pipe would hold a long one up)
         self._queues = tuple(plan.pipelines) if plan.chosen is None else plan.chosen
 
     def run(self) -> Report:
@@ -81,6 +81,7 @@ class _Run:
                     fleet.stop(role)
                 while fleet.pids():
                     fleet.wait(TICK_S)
+                self._seed_report.close()
         self._look(fleet)
         self._on_tick(self._last)
         return report(
@@ -108,10 +109,9 @@ class _Run:
                 died = partial(self._consumer_died, queue)
                 members.append(Member(role="consumer", name=f"{queue}{number}", main=main, died=died))
         if plan.sources and not child.is_short(plan.sources):
-            self._seed_read, write = os.pipe()
             # What came through a pipe cannot be read again: the crawl is then incomplete.
             again = all(is_url(source) or os.path.isfile(source) for source in plan.sources)
-            main = partial(child.seeds, plan, parent, write)
+            main = partial(child.seeds, plan, parent, self._seed_report.fileno())
             members.append(Member(role="seeder", name="seeder", main=main, died=_unsettled, again=again))
         return members
 
@@ -172,7 +172,8 @@ class _Run:
             if exit_.code == EXIT_SETTINGS:
                 raise SettingsError(f"{exit_.member.name} refused its settings; the reason stands above")
             if exit_.member.role == "seeder" and exit_.code == 0:
-                self._seeded = msgspec.json.decode(os.read(self._seed_read, SEED_REPORT_BYTES_MAX), type=SeedReport)
+                self._seed_report.seek(0)
+                self._seeded = msgspec.json.decode(self._seed_report.read(), type=SeedReport)
         if len(fleet.signals) > 1:
             fleet.kill()
         if monotonic() - self._began - self._last.seconds >= TICK_S:

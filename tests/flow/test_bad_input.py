@@ -207,6 +207,18 @@ def test_lines_that_are_no_urls_are_refused_with_their_numbers(tmp_path: Path) -
     assert [refusal[1] for refusal in seeded["refusals"]] == [2, 3, 4]
 
 
+def test_a_report_of_many_long_refusals_does_not_hold_the_seeder(tmp_path: Path) -> None:
+    """A hundred of them are kept, of 200 letters each: more than a pipe holds."""
+    with StampServer(small_site) as server:
+        bad = "\N{GRINNING FACE}" * 300
+        lines = [f"http://{bad} {number}/" for number in range(150)]
+        (tmp_path / "seeds.txt").write_text("\n".join([*lines, f"http://127.0.0.1:{server.port}/3"]))
+        report = Crawl(tmp_path, ["--seeds", "seeds.txt", *FAST]).run()
+    assert report["exit"] == 0
+    assert (report["seeded"]["new"], report["seeded"]["refused"]) == (1, 150)
+    assert len(report["seeded"]["refusals"]) == 100
+
+
 def test_a_disk_that_fills_up_stops_nothing_for_good(tmp_path: Path) -> None:
     """Files may not grow over 200 kB: workers and stores wait. Then there is room again: the crawl ends complete."""
     with StampServer(small_site) as server:
