@@ -21,16 +21,14 @@ from crawler.httpstatus import redirected
 from crawler.model import Bury, Done, Lease, LogEntry, Outcome, Request, Retry, Robots
 from crawler.page import Page
 from crawler.retry import Policy, judge
+from crawler.robots import ROBOTS_BYTES_MAX, robots_from, rules
 from crawler.robots import Rules as RobotsRules
-from crawler.robots import robots_from, rules
 from crawler.settings import Settings
 from crawler.spider import Spider
 from crawler.url import origin
 
 ROBOTS_REDIRECTS_MAX = 5
 """RFC 9309 §2.3.1.2: at least five are followed."""
-ROBOTS_BYTES_MAX = 500 * 1024
-"""RFC 9309 §2.5: at least 500 KiB are parsed."""
 ORIGINS_MAX = 10_000
 """Origins whose rules a worker keeps parsed."""
 

@@ -72,7 +72,7 @@ class WorkerLocks:
             fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(fd, path):  # else another process removed it between open and lock
+                if is_at(fd, path):  # else another process removed it between open and lock
                     return fd
             except BlockingIOError:
                 os.close(fd)
@@ -95,7 +95,8 @@ class WorkerLocks:
             self._held.clear()
 
 
-def _is_at(fd: int, path: str) -> bool:
+def is_at(fd: int, path: str) -> bool:
+    """Whether the open file is still the one at `path`: another process may have removed it before it was locked."""
     try:
         there = os.stat(path)
     except FileNotFoundError:

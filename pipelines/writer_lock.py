@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from crawler.workerlock import is_at
 from pipelines.output import refusal
 
 STANDBY_S: Final = 0.2
@@ -32,7 +33,7 @@ class WriterLock:
                 except BlockingIOError:
                     os.close(fd)
                     return False
-                if _is_at(fd, self._path):
+                if is_at(fd, self._path):
                     self._fd = fd
                 else:  # its holder removed it between our open and our lock
                     os.close(fd)
@@ -52,11 +53,3 @@ class WriterLock:
             Path(self._path).unlink(missing_ok=True)  # before unlocking: nobody may lock a file that is about to go
             os.close(self._fd)
             self._fd = None
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(os.fstat(fd), there)

@@ -29,8 +29,8 @@ def record(response: Response) -> dict[str, Any]:
     }
 
 
-class Tutorial(scrapy.Spider):
-    name = "tutorial"
+class FromOne:
+    """Starts at one URL and stays on its host."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -39,6 +39,10 @@ class Tutorial(scrapy.Spider):
 
     async def start(self) -> AsyncIterator[Any]:
         yield scrapy.Request(self.first)
+
+
+class Tutorial(FromOne, scrapy.Spider):
+    name = "tutorial"
 
     def parse(self, response: Response) -> Iterator[Any]:
         if isinstance(response, HtmlResponse):
@@ -46,16 +50,8 @@ class Tutorial(scrapy.Spider):
             yield from response.follow_all(css="a", callback=self.parse)
 
 
-class Tuned(scrapy.Spider):
+class Tuned(FromOne, scrapy.Spider):
     name = "tuned"
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.first = url
-        self.allowed_domains = [urlsplit(url).hostname or ""]
-
-    async def start(self) -> AsyncIterator[Any]:
-        yield scrapy.Request(self.first)
 
     def parse(self, response: Response) -> Iterator[Any]:
         if not isinstance(response, HtmlResponse):
@@ -66,17 +62,9 @@ class Tuned(scrapy.Spider):
         yield from (scrapy.Request(url) for url in targets if url.startswith("http"))
 
 
-class Documented(CrawlSpider):
+class Documented(FromOne, CrawlSpider):
     name = "documented"
     rules = (Rule(LinkExtractor(), callback="parse_page", follow=True),)
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.first = url
-        self.allowed_domains = [urlsplit(url).hostname or ""]
-
-    async def start(self) -> AsyncIterator[Any]:
-        yield scrapy.Request(self.first)
 
     def parse_start_url(self, response: Response) -> Iterator[Any]:
         return self.parse_page(response)
