@@ -20,12 +20,12 @@ import msgspec
 from crawler import app, child
 from crawler.error import BackendError, SettingsError
 from crawler.fleet import EXIT_SETTINGS, Fleet, Member
-from crawler.model import Counts, Finish, QueueCounts
 from crawler.plan import Plan
 from crawler.report import Report, Snapshot, memory_bytes, report, unstored
 from crawler.seed import SeedReport
 from crawler.seed_sources import is_url
 from crawler.solo import launch_solo
+from crawler.view import Counts, Finish, QueueCounts
 
 TICK_S = 0.25
 DRAIN_TICK_S = 0.02

@@ -6,7 +6,6 @@ Times are integers in milliseconds of the store's clock (`_ms`) or seconds as fl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, Literal
 
 import msgspec
@@ -130,23 +129,6 @@ class Robots(msgspec.Struct, frozen=True, kw_only=True):
     """Stamp given by the store when it was set, at least 1; a new one for each `set_host`."""
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What the fleet knows of a host."""
-
-    name: str
-    delay_s: float | None = None
-    """This host's own delay; None: the crawl's."""
-    paused_s: float = 0.0
-    """Seconds until it may be asked again; 0 when it may now."""
-    failures: int = 0
-    """Host failures in a row."""
-    down: bool = False
-    """At `host_failures_max`: its pages are being buried as `host_down` until `kick(host=…)`."""
-    ready: int = 0
-    in_flight: int = 0
-    robots: tuple[Robots, ...] = ()
-
-
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     fingerprint: int
@@ -156,59 +138,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     crashes: int = 0
     died_ms: int = 0
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """The frontier's state in numbers: read from counters kept inside the transitions, never by counting rows."""
-
-    ready: int = 0
-    """Waiting, due by time (host politeness aside). Suspects are not in it."""
-    delayed: int = 0
-    leased: int = 0
-    """Pages under lease; robots.txt leases are not counted anywhere here."""
-    suspects: int = 0
-    dead: int = 0
-    done: int = 0
-    """All Done outcomes, including redirects and robots refusals."""
-    pages: int = 0
-    """Done outcomes with an empty reason: pages processed."""
-    items: int = 0
-    bytes: int = 0
-    added: int = 0
-    """Requests ever admitted. Invariant: added = ready + delayed + leased + suspects + dead + done + dropped."""
-    dropped: int = 0
-    """Dead letters removed by `drop`."""
-    retries: int = 0
-    crashes: int = 0
-    """Crashes charged."""
-    hosts: int = 0
-    producers_open: int = 0
-    producers_closed: int = 0
-    producers_lost: int = 0
-    reasons: dict[str, int] = {}
-    """`done:redirect`, `retry:http_503`, `bury:http_404` … -> how often."""
-
-
-class Finish(Enum):
-    """Whether a crawl is over."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    """Nothing pending, no producer open, at least one closed."""
-    INCOMPLETE = "incomplete"
-    """Nothing pending, but a producer died before it closed: seeds may be missing."""
-    LIMIT = "limit"
-    """`pages_max` or `bytes_max` is reached and nothing is leased; pages may still wait."""
-
-
-class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker as the store saw it last."""
-
-    name: str
-    leased: int = 0
-    pages: int = 0
-    """Outcomes settled by it."""
-    seen_ms: int = 0
 
 
 class CrawlRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,16 +233,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int = 0
     alone: bool = False
     """A suspect: the consumer must take nothing more until this is settled."""
-
-
-class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
-    ready: int = 0
-    delayed: int = 0
-    leased: int = 0
-    suspects: int = 0
-    dead: int = 0
-    done: int = 0
-    oldest_ready_s: float = 0.0
 
 
 class DeadItem(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from crawler.model import Counts, Finish, QueueCounts, WorkerRow
 from crawler.seed import SeedReport
+from crawler.view import Counts, Finish, QueueCounts, WorkerRow
 
 SIGTERM = "SIGTERM"
 

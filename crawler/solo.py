@@ -14,10 +14,11 @@ from typing import Any
 from crawler import app, child
 from crawler.exchange import Exchange
 from crawler.frontier import Frontier
-from crawler.model import Counts, Queue
+from crawler.model import Queue
 from crawler.plan import Plan
 from crawler.report import SIGTERM, Report, Snapshot, memory_bytes, report
 from crawler.seed import SeedReport
+from crawler.view import Counts
 from crawler.worker import Worker
 from pipelines import Pipeline
 from pipelines.consumer import Consumer, drained

@@ -23,8 +23,9 @@ from crawler.exchange import Exchange
 from crawler.frontier import LEASE_MAX, Frontier
 from crawler.keeper import Keeper
 from crawler.known import Known
-from crawler.model import Finish, Lease
+from crawler.model import Lease
 from crawler.settings import Settings
+from crawler.view import Finish
 from crawler.visit import Visitor
 
 log = logging.getLogger("crawler.worker")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from crawler.cli.text import number, plural, rate, seconds
 
 if TYPE_CHECKING:
-    from crawler.model import WorkerRow
     from crawler.report import Snapshot
+    from crawler.view import WorkerRow
 
 GONE_S = 60.0
 """A worker that holds nothing and was not heard of for so long is not shown."""

@@ -14,7 +14,8 @@ from crawler.cli.text import number, plural, printable, seconds, shorten, size, 
 if TYPE_CHECKING:
     from crawler.exchange import Exchange
     from crawler.frontier import Frontier
-    from crawler.model import Counts, CrawlRecord, Finish, Host, QueueCounts, WorkerRow
+    from crawler.model import CrawlRecord
+    from crawler.view import Counts, Finish, Host, QueueCounts, WorkerRow
 
 EXAMPLES = """\
   crawler status                            the only crawl in .crawler

@@ -49,7 +49,7 @@ def text(report: Report, *, again: str) -> str:
 
 
 def _verdict(report: Report) -> str:
-    from crawler.model import Finish
+    from crawler.view import Finish
 
     whole = f"{plural(report.pages_total, 'page')}, {plural(report.items_total, 'item')}"
     if report.finish is Finish.FINISHED and not (

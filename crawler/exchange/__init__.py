@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from crawler.model import DeadItem, Delivery, Message, Queue, QueueCounts, Settlement
+from crawler.model import DeadItem, Delivery, Message, Queue, Settlement
+from crawler.view import QueueCounts
 
 HISTORY = "history"
 """Name of the built-in history pipeline's queue."""

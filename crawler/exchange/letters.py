@@ -7,7 +7,8 @@ import sqlite3
 from crawler.codec import decode_message
 from crawler.error import BadRecord
 from crawler.exchange.tables import Tables
-from crawler.model import DeadItem, Message, QueueCounts
+from crawler.model import DeadItem, Message
+from crawler.view import QueueCounts
 
 
 def counts(db: sqlite3.Connection, now_ms: int) -> dict[str, QueueCounts]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from crawler.frontier import REAP_MAX
-from crawler.model import Bury, Done, Outcome, QueueCounts, Retry
+from crawler.model import Bury, Done, Outcome, Retry
+from crawler.view import QueueCounts
 
 
 class Copy(msgspec.Struct, frozen=True, order=True):

@@ -14,7 +14,8 @@ import msgspec
 from crawler.error import SettingsError
 from crawler.exchange.line import Copy, Dead, Held, Line
 from crawler.exchange.routing import ExchangeType, Router
-from crawler.model import DeadItem, Delivery, Message, Queue, QueueCounts, Settlement
+from crawler.model import DeadItem, Delivery, Message, Queue, Settlement
+from crawler.view import QueueCounts
 
 
 class _Stored(msgspec.Struct):

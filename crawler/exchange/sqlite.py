@@ -23,8 +23,9 @@ from crawler.exchange.leasing import Given, Leasing, Terms, holders
 from crawler.exchange.line import due_ms
 from crawler.exchange.routing import ExchangeType, Router
 from crawler.exchange.tables import ALIVE, QUEUES_MAX, SCHEMA, Tables
-from crawler.model import Bury, DeadItem, Delivery, Done, Message, Queue, QueueCounts, Settlement
+from crawler.model import Bury, DeadItem, Delivery, Done, Message, Queue, Settlement
 from crawler.sqlitefile import open_file
+from crawler.view import QueueCounts
 
 DEAD_CHECK_S: Final = 0.5
 """How often a leasing consumer looks whether the others live."""

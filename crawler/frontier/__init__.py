@@ -39,7 +39,8 @@ Rules that every adapter keeps, each tested by `tests/contract` and `tests/model
    admission number. Between hosts: longest due first; one call spreads over the due hosts.
 11. **Producers** are leases too (open, renew, close). One whose lease lapses or is forfeited is lost; opening a
    producer of the same name forgives it.
-12. **Limits.** `pages_max`: leases are given only while pages + leased < pages_max; `bytes_max` likewise.
+12. **Limits.** `pages_max`: leases are given only while pages + leased < pages_max; `bytes_max` likewise. Over several
+   shards they are read just before, so workers that ask at the same instant may pass them by what they are given.
 13. **Time** is the store's clock in ms; adapters of embedded stores take `clock` for tests.
 
 The classic queue is four of these verbs: put = `add` with a producer token (repeat while `full`), get = `lease(1)`
@@ -51,23 +52,12 @@ and its event loop never waits; seeder, fleet, renewal thread and commands call 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from crawler.model import (
-    Added,
-    Counts,
-    CrawlRecord,
-    DeadLetter,
-    Finish,
-    Host,
-    Leased,
-    Request,
-    Robots,
-    Settlement,
-    WorkerRow,
-)
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Settlement
+from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 REAP_MAX = 200
 """Requests that one lease call may reap, promote or bury on the side."""
@@ -143,6 +133,29 @@ class Frontier(Protocol):
 
     def drop(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
         """Forget the dead letters that match all given; their URLs stay seen. Returns how many."""
+
+    def purge(self, *, host: str | None = None) -> int:
+        """Forget the READY and DELAYED requests of a host, or all: they count as dropped, their URLs stay seen.
+        Returns how many. Cost: in proportion to what is pending; not one step as a whole."""
+
+    def trace(self, fingerprint: int, host: str) -> Trace:
+        """Where the request with this fingerprint is. Cost: in proportion to what is pending on its host, leased,
+        delayed and dead; reads only, in small pieces, so a request that moves meanwhile may be told as `done`."""
+
+    def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
+        """What waits, without leasing it: the READY requests of the host in the order of rule 10, then the DELAYED ones
+        by time; without a host the same for each host in turn, those that are due for longest first. Reads only."""
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Each shard by itself."""
+
+    def epoch(self) -> int:
+        """A number that changes when the store may have lost its last writes (a connection broke, another server
+        answers): what a caller remembers of it is then worth nothing."""
+
+    def listen(self, on_ready: Callable[[], None]) -> None:
+        """From now on call `on_ready`, in some thread, when requests became ready where nothing was. A hint that may be
+        lost: callers also ask by time. Embedded stores never call it."""
 
     def record(self) -> CrawlRecord: ...
 

@@ -16,23 +16,10 @@ from crawler.error import LeaseLost
 from crawler.frontier.memory_lease import lease, look_at_clock
 from crawler.frontier.memory_state import Entry, Holding, Producer, State
 from crawler.frontier.policy import finish, ms, parse_token
-from crawler.model import (
-    REQUEST_BYTES_MAX,
-    Added,
-    Counts,
-    CrawlRecord,
-    DeadLetter,
-    Finish,
-    Host,
-    Leased,
-    Request,
-    Robots,
-    Rules,
-    Settlement,
-    WorkerRow,
-)
+from crawler.model import REQUEST_BYTES_MAX, Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
 from crawler.url import fingerprint, origin
 from crawler.url import host as host_of
+from crawler.view import Counts, Finish, Host, WorkerRow
 
 
 class MemoryFrontier:

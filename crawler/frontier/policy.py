@@ -11,7 +11,8 @@ from enum import Enum
 import msgspec
 
 from crawler.frontier import LEASE_MAX
-from crawler.model import PRIORITY_MAX, Counts, Finish, Host, Robots, Rules
+from crawler.model import PRIORITY_MAX, Robots, Rules
+from crawler.view import Counts, Finish, Host
 
 RANK_BITS = 48
 """A place is the rank (0 for the highest priority) above so many bits of admission number."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Counts, Rules
+from crawler.model import Rules
+from crawler.view import Counts
 from tests.sites.crawl import Crawl
 from tests.sites.stamp import StampServer
 

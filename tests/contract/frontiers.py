@@ -9,7 +9,8 @@ from pathlib import Path
 from crawler.frontier import Frontier
 from crawler.frontier.memory import MemoryFrontier
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Counts, Done, Lease, Leased, Outcome, Request, Robots, Rules, Settlement
+from crawler.model import Done, Lease, Leased, Outcome, Request, Robots, Rules, Settlement
+from crawler.view import Counts
 
 START_MS = 1_700_000_000_000
 

@@ -12,7 +12,8 @@ import pytest
 from crawler.error import SettingsError
 from crawler.exchange import Exchange
 from crawler.frontier import REAP_MAX
-from crawler.model import Bury, Done, Queue, QueueCounts, Retry
+from crawler.model import Bury, Done, Queue, Retry
+from crawler.view import QueueCounts
 from tests.contract.exchanges import ADAPTERS, Clock, Make, end, keep_asking, log, message, request_id, take
 
 

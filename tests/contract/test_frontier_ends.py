@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from crawler.error import LeaseLost
-from crawler.model import Added, Bury, Done, Finish, Retry
+from crawler.model import Added, Bury, Done, Retry
+from crawler.view import Finish
 from tests.contract.frontiers import START_MS, Crawl, make_suspects, many, name, pages
 
 Open = Callable[..., Crawl]

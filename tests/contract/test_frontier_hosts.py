@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from crawler.frontier import REAP_MAX
-from crawler.model import Bury, Done, Host, Request, Retry, Robots, Settlement
+from crawler.model import Bury, Done, Request, Retry, Robots, Settlement
+from crawler.view import Host
 from tests.contract.frontiers import START_MS, Crawl, make_suspects, many, name, names, pages
 
 Open = Callable[..., Crawl]

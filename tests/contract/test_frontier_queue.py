@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from crawler.frontier import Frontier
-from crawler.model import Done, Finish, Lease, Request, Settlement
+from crawler.model import Done, Lease, Request, Settlement
+from crawler.view import Finish
 from tests.contract.frontiers import Crawl, name, pages, request_id
 
 HANG_S = 30.0

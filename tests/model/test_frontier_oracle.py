@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from crawler.frontier.memory import MemoryFrontier
-from crawler.model import Bury, Done, Finish, Lease, Request, Retry, Rules, Settlement
+from crawler.model import Bury, Done, Lease, Request, Retry, Rules, Settlement
+from crawler.view import Finish
 from tests.contract.frontiers import FakeClock, balanced, request_id
 
 HOSTS = ("a.test", "b.test")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Counts, DeadLetter, Rules, WorkerRow
+from crawler.model import DeadLetter, Rules
+from crawler.view import Counts, WorkerRow
 
 HANG_S = 150.0
 """A command that takes longer hangs."""

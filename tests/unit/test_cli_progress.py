@@ -15,9 +15,9 @@ from crawler.cli import summary, text
 from crawler.cli.gauge import Speed, errors, line
 from crawler.cli.live import Live
 from crawler.cli.progress import Lines, Quiet
-from crawler.model import Counts, Finish, QueueCounts, WorkerRow
 from crawler.report import Report, Snapshot
 from crawler.seed import SeedReport
+from crawler.view import Counts, Finish, QueueCounts, WorkerRow
 
 SNAPSHOT = Snapshot(
     counts=Counts(

@@ -17,8 +17,9 @@ import pytest
 
 from crawler.error import BackendError, Reject, SettingsError, Unavailable
 from crawler.exchange.memory import MemoryExchange
-from crawler.model import Message, Queue, QueueCounts, Record
+from crawler.model import Message, Queue, Record
 from crawler.settings import ExchangeTable
+from crawler.view import QueueCounts
 from pipelines.consumer import Consumer, drained, lock_path
 from pipelines.jsonl import JsonLines
 from pipelines.writer_lock import WriterLock

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Values.
-    ("crawler.model", "crawler.error", "crawler.version"),
+    ("crawler.model", "crawler.view", "crawler.error", "crawler.version"),
     # Pure parts, and parts that know nothing of crawling.
     ("crawler.url", "crawler.codec", "crawler.strict", "crawler.settings", "crawler.settings_file", "crawler.plugin"),
     ("crawler.retry", "crawler.response", "crawler.httpstatus", "crawler.body", "crawler.charset", "crawler.robots"),

@@ -16,9 +16,10 @@ import pytest
 
 from crawler.error import SettingsError, SiteError
 from crawler.frontier.memory import MemoryFrontier
-from crawler.model import Added, Finish, Request, Rules
+from crawler.model import Added, Request, Rules
 from crawler.seed import REFUSALS_MAX, Refusal, SeedReport, is_list, seed
 from crawler.seed_sources import requests
+from crawler.view import Finish
 
 URLSET = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{}</urlset>'
 A = "http://a.com/"

@@ -17,22 +17,10 @@ from crawler.frontier.sqlite import admission, leasing, letters, reading, settli
 from crawler.frontier.sqlite.look import Look
 from crawler.frontier.sqlite.schema import CLEARED, SCHEMA
 from crawler.frontier.sqlite.step import Step
-from crawler.model import (
-    Added,
-    Counts,
-    CrawlRecord,
-    DeadLetter,
-    Finish,
-    Host,
-    Leased,
-    Request,
-    Robots,
-    Rules,
-    Settlement,
-    WorkerRow,
-)
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
 from crawler.sqlitefile import open_file
 from crawler.url import CANONICAL_VERSION, fingerprint
+from crawler.view import Counts, Finish, Host, WorkerRow
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ import msgspec
 
 from crawler.frontier.policy import HostState, Totals
 from crawler.frontier.sqlite.schema import HOST, TOTALS
-from crawler.model import Counts, CrawlRecord, Host, Robots, WorkerRow
+from crawler.model import CrawlRecord, Robots
+from crawler.view import Counts, Host, WorkerRow
 
 
 def record(db: sqlite3.Connection) -> CrawlRecord:

@@ -1,0 +1,144 @@
+"""What the queues say of themselves: counts, hosts, workers, and where a request is. All frozen, none with I/O."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+import msgspec
+
+from crawler.model import Request, Robots
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The frontier's state in numbers: read from counters kept inside the transitions, never by counting rows."""
+
+    ready: int = 0
+    """Waiting, due by time (host politeness aside). Suspects are not in it."""
+    delayed: int = 0
+    leased: int = 0
+    """Pages under lease; robots.txt leases are not counted anywhere here."""
+    suspects: int = 0
+    dead: int = 0
+    done: int = 0
+    """All Done outcomes, including redirects and robots refusals."""
+    pages: int = 0
+    """Done outcomes with an empty reason: pages processed."""
+    items: int = 0
+    bytes: int = 0
+    added: int = 0
+    """Requests ever admitted. Invariant: added = ready + delayed + leased + suspects + dead + done + dropped."""
+    dropped: int = 0
+    """Dead letters removed by `drop`."""
+    retries: int = 0
+    crashes: int = 0
+    """Crashes charged."""
+    hosts: int = 0
+    producers_open: int = 0
+    producers_closed: int = 0
+    producers_lost: int = 0
+    reasons: dict[str, int] = {}
+    """`done:redirect`, `retry:http_503`, `bury:http_404` … -> how often."""
+
+
+class Finish(Enum):
+    """Whether a crawl is over."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    """Nothing pending, no producer open, at least one closed."""
+    INCOMPLETE = "incomplete"
+    """Nothing pending, but a producer died before it closed: seeds may be missing."""
+    LIMIT = "limit"
+    """`pages_max` or `bytes_max` is reached and nothing is leased; pages may still wait."""
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fleet knows of a host."""
+
+    name: str
+    delay_s: float | None = None
+    """This host's own delay; None: the crawl's."""
+    paused_s: float = 0.0
+    """Seconds until it may be asked again; 0 when it may now."""
+    failures: int = 0
+    """Host failures in a row."""
+    down: bool = False
+    """At `host_failures_max`: its pages are being buried as `host_down` until `kick(host=…)`."""
+    ready: int = 0
+    in_flight: int = 0
+    """Leased and not yet fetched."""
+    delayed: int = 0
+    dead: int = 0
+    done: int = 0
+    """All Done outcomes; what rises between two looks is the host's rate."""
+    robots: tuple[Robots, ...] = ()
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker as the store saw it last."""
+
+    name: str
+    leased: int = 0
+    pages: int = 0
+    """Outcomes settled by it."""
+    seen_ms: int = 0
+
+
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
+    ready: int = 0
+    delayed: int = 0
+    leased: int = 0
+    suspects: int = 0
+    dead: int = 0
+    done: int = 0
+    oldest_ready_s: float = 0.0
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request is."""
+
+    fingerprint: int
+    state: Literal["unseen", "ready", "delayed", "leased", "suspect", "dead", "done"]
+    """`done`: seen and in no other place, so also one that was dropped or purged."""
+    request: Request | None = None
+    """As admitted; None for `unseen` and `done`, of which only the fingerprint is kept."""
+    host: str = ""
+    attempts: int = 0
+    crashes: int = 0
+    ahead: int = 0
+    """ready: how many requests of its host go first."""
+    due_s: float | None = None
+    """Seconds until a delayed one becomes ready, until a leased one's lease lapses."""
+    worker: str = ""
+    """leased: who holds it."""
+    reason: str = ""
+    """dead: why; `detail` and `died_ms` likewise."""
+    detail: str = ""
+    died_ms: int = 0
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a frontier; the embedded ones have one."""
+
+    number: int
+    counts: Counts
+    oldest_s: float = 0.0
+    """How long the host that is due for longest has been waiting to be asked; 0: none is due."""
+    next_due_s: float | None = None
+    """Seconds until a host or a delayed request becomes due; 0: one is; None: none will by time alone."""
+    place: str = ""
+    """The server it lives on, as `host:port`; empty for the embedded ones."""
+    memory_bytes: int = 0
+    """What the server says it uses in all (not this shard alone); 0: not known."""
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of one request, for `crawler monitor`."""
+
+    at_ms: int
+    what: Literal["added", "leased", "done", "retry", "bury", "suspect", "released", "kicked", "dropped", "purged"]
+    url: str
+    host: str = ""
+    worker: str = ""
+    reason: str = ""
