@@ -65,6 +65,23 @@ make_servers() {
     if ! compgen -G '/usr/share/doc/python3*/html/index.html' >/dev/null; then
         apt_install python3.11-doc || apt_install python3-doc "$(apt-cache depends python3-doc | awk '/Depends: python3\./ {print $2}')"
     fi
+    make_redis
+}
+
+# The tests start servers of their own, with certificates of their own. The service that comes with the package is not
+# needed: stopped and off where it was this script that brought it.
+make_redis() {
+    command -v openssl >/dev/null || apt_install openssl
+    if ! command -v redis-server >/dev/null; then
+        apt_install redis-server
+        if [ -d /run/systemd/system ]; then
+            local as_root=()
+            [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+            "${as_root[@]}" systemctl -q disable --now redis-server.service || say "redis-server.service was left on"
+        fi
+    fi
+    redis-server --version | grep -Eq ' v=([7-9]|[1-9][0-9])\.' ||
+        fail "needs Redis 7.0 or newer, found: $(redis-server --version); newer packages: https://packages.redis.io"
 }
 
 case "${1:-}" in
