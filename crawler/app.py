@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from crawler.frontier.sqlite import SqliteFrontier
 from crawler.model import LOG_KIND, Queue
 from crawler.settings import PipelineTable, Settings
 from crawler.spider import Spider
+from crawler.view import Transition
 
 FOLDER = Path(".crawler")
 """Where crawls live that were given no state file."""
@@ -42,6 +44,16 @@ def open_frontier(settings: Settings, state: str, *, name: str = "crawl") -> Fro
 
         return MemoryFrontier(settings.rules(), name=name)
     return SqliteFrontier(state, settings.rules(), name=name)
+
+
+def open_transitions(settings: Settings, state: str) -> Iterator[Transition | None]:
+    """The steps of a crawl's requests from now on, without end; None when there was none for a while, at least once a
+    second. Of a crawl in files outcomes only, as its history gets them. Raises SettingsError when it keeps none."""
+    from pipelines import tail  # only who watches pays for it
+
+    if not settings.exchange.history:
+        raise SettingsError("exchange.history is false: no outcomes are kept that could be watched")
+    return tail.transitions(history_path(state))
 
 
 def open_exchange(settings: Settings, state: str) -> Exchange:

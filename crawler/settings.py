@@ -23,8 +23,21 @@ Count = Annotated[int, Meta(ge=0, le=10**15)]
 Positive = Annotated[int, Meta(ge=1, le=10**15)]
 
 
+def _shown(name: str, value: Any) -> Any:
+    """The value of a field without the password that it is, or that a URL in it holds."""
+    if isinstance(value, str) and value:
+        return "***" if name.endswith("password") else re.sub(r"//.*@", "//***@", value)
+    return value
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of settings.toml."""
+    """A table of settings.toml. Its repr shows no password: settings stand in tracebacks."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, _shown(name, getattr(self, name))) for name in self.__struct_fields__]
 
 
 class CrawlTable(Table, frozen=True, kw_only=True):
@@ -54,7 +67,10 @@ class FrontierTable(Table, frozen=True, kw_only=True):
     """The shared queue of requests."""
 
     url: str = ""
-    """sqlite:FILE, memory:, or empty: sqlite in .crawler/<name>.db."""
+    """sqlite:FILE, memory:, or empty: sqlite in .crawler/<name>.db. For many machines redis://HOST:PORT/DB, with TLS
+    rediss://; redis+unix:///SOCKET; redis+sentinel://HOST,HOST/PRIMARY/DB; redis+cluster://HOST,HOST (or rediss+…)."""
+    shards: Count = 0
+    """Parts that the queue in Redis is split into, fixed when the crawl begins; 0: 1, or 16 on a Redis Cluster."""
     order: Literal["fifo", "lifo"] = "fifo"
     """Order of equal priority within a host: fifo (breadth first) or lifo (depth first)."""
     lease_s: TimeoutSeconds = 60.0
@@ -67,6 +83,35 @@ class FrontierTable(Table, frozen=True, kw_only=True):
     """A page is buried after so many deaths of a worker that held nothing else."""
     pending_max: Count = 0
     """Seeding waits while so many requests are pending; 0: no limit."""
+
+
+class RedisTable(Table, frozen=True, kw_only=True):
+    """How Redis is reached, when frontier.url names one."""
+
+    user: str = ""
+    """ACL user; empty: the one in frontier.url, else Redis's default user."""
+    password: str = ""
+    """Better not in a file that others read: CRAWLER__REDIS__PASSWORD in the environment, or password_file."""
+    password_file: str = ""
+    """A file whose first line is the password."""
+    sentinel_user: str = ""
+    """ACL user of the Sentinels, which have users of their own."""
+    sentinel_password: str = ""
+    """Password of the Sentinels; empty: they ask for none."""
+    ca_file: str = ""
+    """With rediss://: PEM file of the authorities that the server's certificate must come from; empty: the system's."""
+    cert_file: str = ""
+    """With rediss://: PEM file of this client's certificate, if the server asks for one."""
+    key_file: str = ""
+    """Key of cert_file; empty: it is in cert_file too."""
+    connect_s: TimeoutSeconds = 5.0
+    """Seconds until a connection stands."""
+    timeout_s: TimeoutSeconds = 10.0
+    """Longest wait for one answer, in seconds; then the connection is given up, and the question asked again."""
+    replicas: Count = 0
+    """Found links and outcomes count as safe when so many replicas have them; 0: when the server itself has."""
+    replicas_wait_s: TimeoutSeconds = 1.0
+    """Seconds to wait for these replicas; then it is asked again, or, with too few connected, goes without."""
 
 
 class PolitenessTable(Table, frozen=True, kw_only=True):
@@ -182,6 +227,7 @@ class Settings(Table, frozen=True, kw_only=True):
 
     crawl: CrawlTable = CrawlTable()
     frontier: FrontierTable = FrontierTable()
+    redis: RedisTable = RedisTable()
     politeness: PolitenessTable = PolitenessTable()
     retry: RetryTable = RetryTable()
     fetch: FetchTable = FetchTable()
@@ -214,6 +260,7 @@ class Settings(Table, frozen=True, kw_only=True):
 TABLES: dict[str, type[Table]] = {
     "crawl": CrawlTable,
     "frontier": FrontierTable,
+    "redis": RedisTable,
     "politeness": PolitenessTable,
     "retry": RetryTable,
     "fetch": FetchTable,

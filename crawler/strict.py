@@ -119,7 +119,8 @@ def _checked(one: Given, key: str, table: type[msgspec.Struct]) -> Any:
             continue
         if not isinstance(checked, float) or checked - checked == 0:  # neither inf nor nan
             return checked
-    raise SettingsError(f"{one.place}: expected {_expected(kind)}, found {_found(values[0])}")
+    found = "***" if key.endswith("password") else _found(values[0])
+    raise SettingsError(f"{one.place}: expected {_expected(kind)}, found {found}")
 
 
 def _free(one: Given) -> Any:

@@ -29,7 +29,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     added: int = 0
     """Requests ever admitted. Invariant: added = ready + delayed + leased + suspects + dead + done + dropped."""
     dropped: int = 0
-    """Dead letters removed by `drop`."""
+    """Dead letters removed by `drop`, and pending requests by `purge`."""
     retries: int = 0
     crashes: int = 0
     """Crashes charged."""
@@ -102,14 +102,16 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["unseen", "ready", "delayed", "leased", "suspect", "dead", "done"]
     """`done`: seen and in no other place, so also one that was dropped or purged."""
     request: Request | None = None
-    """As admitted; None for `unseen` and `done`, of which only the fingerprint is kept."""
+    """As admitted; None for `unseen` and `done`, of which only the fingerprint is kept. Of a damaged record only the
+    host is known: its home page stands in."""
     host: str = ""
+    """As asked for, also when `unseen` or `done`."""
     attempts: int = 0
     crashes: int = 0
     ahead: int = 0
     """ready: how many requests of its host go first."""
     due_s: float | None = None
-    """Seconds until a delayed one becomes ready, until a leased one's lease lapses."""
+    """delayed: seconds until it becomes ready; leased: until the lease would lapse. 0 when that is over, else None."""
     worker: str = ""
     """leased: who holds it."""
     reason: str = ""
@@ -124,9 +126,11 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     counts: Counts
     oldest_s: float = 0.0
-    """How long the host that is due for longest has been waiting to be asked; 0: none is due."""
+    """How long the host that is due for longest has been waiting to be asked; 0: none is due. Only hosts with ready
+    requests that could give one now but for time count: not those that are down, without room, or asked for robots."""
     next_due_s: float | None = None
-    """Seconds until a host or a delayed request becomes due; 0: one is; None: none will by time alone."""
+    """Seconds until such a host or a delayed request becomes due; 0: one is; None: none will by time alone. Lapses of
+    leases do not count."""
     place: str = ""
     """The server it lives on, as `host:port`; empty for the embedded ones."""
     memory_bytes: int = 0

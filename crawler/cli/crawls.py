@@ -143,8 +143,4 @@ def _outputs(settings: Settings, place: str) -> dict[str, str]:
 
 
 def _confirmed(place: str, outputs: Iterable[str]) -> bool:
-    """Ask on the terminal; without one there is nobody to ask, and nothing is removed."""
-    if not sys.stdin.isatty():
-        raise SettingsError(f"rm {place}: say --yes, since there is no terminal to ask on")
-    what = ", ".join([place, *outputs])
-    return input(f"Remove {what}? [y/N] ").strip().lower() in ("y", "yes")
+    return option.confirmed(f"Remove {', '.join([place, *outputs])}?", f"rm {place}")

@@ -43,7 +43,9 @@ def add(commands: option.Commands) -> None:
         verb = option.command(verbs, name, command, what, EXAMPLES)
         verb.add_argument("which", nargs="*", metavar="URL|ID", help="only these: a URL, a fingerprint, an item's id")
         verb.add_argument("--reason", metavar="R", help="only those buried for this reason, as http_404")
-        verb.add_argument("--host", metavar="H", help="only those of this host, as example.org or example.org:8080")
+        verb.add_argument(
+            "--host", type=option.host, metavar="H", help="only those of this host, as example.org or example.org:8080"
+        )
         least = "0: all; default all" if name in ("kick", "drop") else f"0: all; default {LIMIT}"
         verb.add_argument("--limit", type=option.whole(), metavar="N", help=f"at most so many; {least}")
         verb.add_argument(

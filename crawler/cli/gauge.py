@@ -32,6 +32,10 @@ class Speed:
         while len(self._notes) > 2 and self._notes[1][0] <= now_s - self._window_s:
             self._notes.popleft()
 
+    def known(self) -> bool:
+        """Whether there were two notes to compare."""
+        return len(self._notes) > 1
+
     def per_second(self) -> float:
         if len(self._notes) < 2:
             return 0.0

@@ -6,8 +6,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO, TypeAlias
+
+from crawler.error import SettingsError
 
 if TYPE_CHECKING:
     from crawler.settings import Settings
@@ -63,6 +67,20 @@ def whole(least: int = 0) -> Callable[[str], int]:
         return value
 
     return check
+
+
+def host(text: str) -> str:
+    """A check for argparse: a host as the frontier names it, given as such or as a URL of it."""
+    from crawler.error import BadUrl
+    from crawler.url import canonical
+    from crawler.url import host as host_of
+
+    try:
+        if any(char in text for char in "/\\?#@") and "://" not in text:
+            raise BadUrl("not_a_url", text)
+        return host_of(canonical(text if "://" in text else f"http://{text}/"))
+    except BadUrl:
+        raise argparse.ArgumentTypeError(f"not a host, as example.org or example.org:8080: {text!r}") from None
 
 
 def quoted(text: str) -> str:
@@ -133,6 +151,18 @@ def load(arguments: argparse.Namespace) -> Settings:
     from crawler import settings
 
     return settings.load(arguments.settings, overrides=arguments.overrides, environ=os.environ)
+
+
+def confirmed(question: str, command: str) -> bool:
+    """Ask on the terminal. Raises SettingsError without one: there is nobody to ask, and nothing is done."""
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{command}: say --yes, since there is no terminal to ask on")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def columns() -> int:
+    """Width of the terminal; 120 when standard output is none."""
+    return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
 
 
 def mute(stream: TextIO) -> None:

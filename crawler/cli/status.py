@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crawler.cli import option
-from crawler.cli.gauge import present
-from crawler.cli.text import number, plural, printable, seconds, shorten, size, table
+from crawler.cli.gauge import Speed
+from crawler.cli.overview import text
+from crawler.cli.text import plural
 
 if TYPE_CHECKING:
     from crawler.exchange import Exchange
     from crawler.frontier import Frontier
     from crawler.model import CrawlRecord
-    from crawler.view import Counts, Finish, Host, QueueCounts, WorkerRow
+    from crawler.view import Counts, Finish, Host
 
 EXAMPLES = """\
   crawler status                            the only crawl in .crawler
@@ -28,8 +31,8 @@ WATCH_S = 2.0
 
 
 def add(commands: option.Commands) -> None:
-    text = "show a crawl: counts, queues, workers, hosts"
-    parser = option.command(commands, "status", run, text, EXAMPLES)
+    purpose = "show a crawl: counts, queues, shards, workers, hosts"
+    parser = option.command(commands, "status", run, purpose, EXAMPLES)
     option.add_state(parser)
     parser.add_argument("--hosts", type=option.whole(), default=10, metavar="N", help="hosts shown; default 10")
     parser.add_argument("--json", action="store_true", help="one JSON object; with --watch one a line")
@@ -51,33 +54,60 @@ def run(arguments: argparse.Namespace) -> int:
     settings = option.load(arguments)
     place = state.resolve(settings, arguments.state)
     with app.open_frontier(settings, place) as frontier, app.open_exchange(settings, place) as exchange:
+        watch = Watch()
         if arguments.watch is None:
-            _show(look(frontier, exchange, place, arguments.hosts), as_json=arguments.json, clear=False)
+            _show(look(frontier, exchange, place, arguments.hosts, watch), as_json=arguments.json, watching=False)
             return 0
         try:
             while True:
-                view = look(frontier, exchange, place, arguments.hosts)
-                _show(view, as_json=arguments.json, clear=sys.stdout.isatty() and not arguments.json)
+                view = look(frontier, exchange, place, arguments.hosts, watch)
+                _show(view, as_json=arguments.json, watching=True)
                 time.sleep(max(0.1, arguments.watch))
         except KeyboardInterrupt:  # the way to leave
             return 0
 
 
-def look(frontier: Frontier, exchange: Exchange, place: str, hosts: int) -> dict[str, Any]:
+class Watch:
+    """What rose since the last look."""
+
+    def __init__(self) -> None:
+        self._pages = Speed(window_s=0)
+        self._hosts: dict[str, Speed] = {}
+
+    def note(self, now_s: float, counts: Counts, hosts: Sequence[Host]) -> None:
+        self._pages.note(now_s, counts.pages)
+        self._hosts = {host.name: self._hosts.get(host.name) or Speed(window_s=0) for host in hosts}
+        for host in hosts:
+            self._hosts[host.name].note(now_s, host.done)
+
+    def pages_per_second(self) -> float | None:
+        """None at the first look."""
+        return self._pages.per_second() if self._pages.known() else None
+
+    def rates(self) -> dict[str, float]:
+        """Done outcomes a second, of the hosts that were shown before too."""
+        return {name: speed.per_second() for name, speed in self._hosts.items() if speed.known()}
+
+
+def look(frontier: Frontier, exchange: Exchange, place: str, hosts: int, watch: Watch) -> dict[str, Any]:
     """Everything that status shows, with values of the model. Cost: some small reads."""
     from crawler.cli.state import is_running
 
     record, counts = frontier.record(), frontier.counts()
-    finish = frontier.finished()
+    finish, most = frontier.finished(), frontier.hosts(hosts) if hosts else ()
+    watch.note(time.monotonic(), counts, most)
     return {
         "name": record.name,
         "state": place,
         "phase": phase(record, finish, counts, running=is_running(place)),
         "finish": finish,
         "counts": counts,
+        "pages_per_second": watch.pages_per_second(),
+        "shards": frontier.shards(),
         "queues": exchange.counts(),
         "workers": frontier.workers(),
-        "hosts": frontier.hosts(hosts) if hosts else (),
+        "hosts": most,
+        "rates": watch.rates(),
         "record": record,
     }
 
@@ -93,70 +123,20 @@ def phase(record: CrawlRecord, finish: Finish, counts: Counts, *, running: bool)
     return "stopped" if counts.added else "new"
 
 
-def _show(view: dict[str, Any], *, as_json: bool, clear: bool) -> None:
+def _show(view: dict[str, Any], *, as_json: bool, watching: bool) -> None:
     if as_json:
         import msgspec
 
         print(msgspec.json.encode(view).decode(), flush=True)
-    else:
-        print(("\x1b[H\x1b[2J" if clear else "") + text(view), flush=True)
+        return
+    shown = text(view, option.columns())
+    print(_frame(shown) if watching and sys.stdout.isatty() else f"{shown}\n", end="", flush=True)
 
 
-def text(view: dict[str, Any]) -> str:
-    """The view for people."""
-    counts: Counts = view["counts"]
-    producers = (
-        f"{counts.producers_open} open, {counts.producers_closed} closed"
-        + (f", {counts.producers_lost} lost" if counts.producers_lost else "")
-    )  # fmt: skip
-    lines = [
-        f"{'crawl':<9} {printable(view['name'])}  {view['phase']}  ({view['state']})",
-        f"{'done':<9} {plural(counts.pages, 'page')}, {plural(counts.items, 'item')}, {size(counts.bytes)}"
-        f"; {number(counts.done - counts.pages)} ended without a page",
-        f"{'waiting':<9} ready {number(counts.ready)}, delayed {number(counts.delayed)}, "
-        f"leased {number(counts.leased)}, suspects {number(counts.suspects)}",
-        f"{'failed':<9} dead {number(counts.dead)}, dropped {number(counts.dropped)}, "
-        f"retries {number(counts.retries)}, crashes {number(counts.crashes)}",
-        f"{'known':<9} {plural(counts.added, 'URL')} on {plural(counts.hosts, 'host')}; producers: {producers}",
-    ]
-    if counts.reasons:
-        ordered = sorted(counts.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-        lines.append(f"{'reasons':<9} " + ", ".join(f"{printable(name)} {number(times)}" for name, times in ordered))
-    for block in (_queues(view["queues"]), _workers(view["workers"]), _hosts(view["hosts"])):
-        if block:
-            lines += ["", block]
-    if counts.dead:
-        lines += ["", f"why pages are dead: crawler dead ls --state {view['state']}"]
-    return "\n".join(lines)
-
-
-def _queues(queues: dict[str, QueueCounts]) -> str:
-    rows = [
-        (name, q.ready, q.leased, q.delayed, q.suspects, q.dead, q.done, seconds(q.oldest_ready_s) if q.ready else "-")
-        for name, q in sorted(queues.items())
-    ]
-    return table(("queue", "ready", "leased", "delayed", "suspects", "dead", "stored", "oldest"), rows) if rows else ""
-
-
-def _workers(workers: tuple[WorkerRow, ...]) -> str:
-    now_ms = time.time() * 1000
-    rows = [
-        (printable(w.name), w.leased, w.pages, f"{seconds((now_ms - w.seen_ms) / 1000)} ago" if w.seen_ms else "-")
-        for w in present(workers, now_ms)
-    ]
-    return table(("worker", "leased", "pages", "last seen"), rows) if rows else ""
-
-
-def _hosts(hosts: tuple[Host, ...]) -> str:
-    rows = [
-        (
-            shorten(printable(h.name), 40),
-            h.ready,
-            h.in_flight,
-            "-" if h.delay_s is None else seconds(h.delay_s),
-            seconds(h.paused_s) if h.paused_s else "-",
-            "down" if h.down else str(h.failures),
-        )
-        for h in hosts
-    ]
-    return table(("host", "ready", "in flight", "delay", "paused", "failures"), rows) if rows else ""
+def _frame(shown: str) -> str:
+    """In place of the last one, without flicker, and no higher than the terminal."""
+    room = max(2, shutil.get_terminal_size().lines - 1)
+    lines = shown.splitlines()
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"… {plural(len(lines) - room + 1, 'line')} more"]
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"

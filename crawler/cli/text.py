@@ -63,11 +63,13 @@ def shorten(text: str, width: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns two spaces apart; those whose cells are all numbers, sizes or times stand to the right."""
+    """Columns two spaces apart; those whose cells are all numbers, sizes or times stand to the right, but for the
+    first, which has names (a host may be an IP address)."""
     cells = [[number(cell) if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(head), *cells]) for i in range(len(head))]
     right = [
-        bool(cells) and all(row[i][:1].isdigit() or row[i] in ("", "-") for row in cells) for i in range(len(head))
+        i > 0 and bool(cells) and all(row[i][:1].isdigit() or row[i] in ("", "-") for row in cells)
+        for i in range(len(head))
     ]
     lines = []
     for line in [list(head), *cells]:

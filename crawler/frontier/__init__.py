@@ -135,19 +135,28 @@ class Frontier(Protocol):
         """Forget the dead letters that match all given; their URLs stay seen. Returns how many."""
 
     def purge(self, *, host: str | None = None) -> int:
-        """Forget the READY and DELAYED requests of a host, or all: they count as dropped, their URLs stay seen.
-        Returns how many. Cost: in proportion to what is pending; not one step as a whole."""
+        """Forget the READY and DELAYED requests of a host, or all: they count as dropped, their URLs stay seen. What
+        is leased, suspect or dead stays; so does the host's politeness. Returns how many; 0 for an unknown host.
+
+        Cost: in proportion to what is pending. Done in pieces of some hundred, the DELAYED ones first, because those
+        may become READY meanwhile; what is added, retried or released meanwhile may stay."""
 
     def trace(self, fingerprint: int, host: str) -> Trace:
-        """Where the request with this fingerprint is. Cost: in proportion to what is pending on its host, leased,
-        delayed and dead; reads only, in small pieces, so a request that moves meanwhile may be told as `done`."""
+        """Where the request with this fingerprint is. `host`: that of its URL; under another name what is ready may
+        be told as `done`. Cost: in proportion to what is pending on its host, leased, delayed and dead; reads only, in
+        small pieces, so a request that moves meanwhile may be told as `done`."""
 
     def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
-        """What waits, without leasing it: the READY requests of the host in the order of rule 10, then the DELAYED ones
-        by time; without a host the same for each host in turn, those that are due for longest first. Reads only."""
+        """What waits, without leasing it. Reads only. Of a host: its READY requests in the order of rule 10, then its
+        DELAYED ones by (due time, admission number). Of all hosts: those with READY requests take turns as in rule 10,
+        in the order of (the latest of: admitted or last leased from, delay over, pause over; then admission of the
+        host), each giving its first request in the first round, its second in the second and so on; then all DELAYED
+        ones by (due time, admission number). No limit counts here: hosts that are down, paused, waiting for their
+        robots.txt or without room have their turns too. Nothing is promoted: a DELAYED one whose time has come is still
+        told as such until a `lease` looks. `limit`: 0 or more. Over shards the order is kept within each only."""
 
     def shards(self) -> tuple[Shard, ...]:
-        """Each shard by itself."""
+        """Each shard by itself, by number. Cost: a few small reads each."""
 
     def epoch(self) -> int:
         """A number that changes when the store may have lost its last writes (a connection broke, another server

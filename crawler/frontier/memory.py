@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from heapq import heapify
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -13,13 +14,14 @@ import msgspec
 
 from crawler.codec import encode_request
 from crawler.error import LeaseLost
+from crawler.frontier import memory_view
 from crawler.frontier.memory_lease import lease, look_at_clock
 from crawler.frontier.memory_state import Entry, Holding, Producer, State
 from crawler.frontier.policy import finish, ms, parse_token
 from crawler.model import REQUEST_BYTES_MAX, Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
 from crawler.url import fingerprint, origin
 from crawler.url import host as host_of
-from crawler.view import Counts, Finish, Host, WorkerRow
+from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 
 class MemoryFrontier:
@@ -182,8 +184,11 @@ class MemoryFrontier:
 
     def counts(self) -> Counts:
         with self._lock:
-            states = Counter(one.state for one in self._state.producers.values())
-            return self._state.totals.counts(dict(self._state.reasons), states)
+            return self._counts()
+
+    def _counts(self) -> Counts:
+        states = Counter(one.state for one in self._state.producers.values())
+        return self._state.totals.counts(dict(self._state.reasons), states)
 
     def finished(self) -> Finish:
         return finish(self.counts(), self._rules)
@@ -232,6 +237,7 @@ class MemoryFrontier:
             kicked = self._matching(reason, host, fingerprint)
             for _, entry in kicked:
                 del state.dead[entry.number]
+                entry.host.dead -= 1
                 entry.attempts = entry.crashes = 0
                 state.make_ready(entry)
             state.totals.dead -= len(kicked)
@@ -242,9 +248,44 @@ class MemoryFrontier:
             dropped = self._matching(reason, host, fingerprint)
             for _, entry in dropped:
                 del self._state.dead[entry.number]
+                entry.host.dead -= 1
             self._state.totals.dead -= len(dropped)
             self._state.totals.dropped += len(dropped)
             return len(dropped)
+
+    def purge(self, *, host: str | None = None) -> int:
+        with self._lock:
+            state, count = self._state, 0
+            for one in state.hosts.values():
+                if host in (None, one.name):
+                    count += len(state.ready[one.id]) + one.delayed
+                    state.totals.ready -= len(state.ready[one.id])
+                    state.totals.delayed -= one.delayed
+                    state.ready[one.id].clear()
+                    one.delayed = 0
+                    state.refresh(one)
+            state.delayed = [row for row in state.delayed if row[2].host.delayed]
+            heapify(state.delayed)
+            state.totals.dropped += count
+            return count
+
+    def trace(self, fingerprint: int, host: str) -> Trace:
+        with self._lock:
+            return memory_view.trace(self._state, fingerprint, host, self._clock())
+
+    def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
+        with self._lock:
+            return memory_view.peek(self._state, host, limit, self._clock())
+
+    def shards(self) -> tuple[Shard, ...]:
+        with self._lock:
+            return (memory_view.shard(self._state, self._counts(), self._clock()),)
+
+    def epoch(self) -> int:
+        return 0
+
+    def listen(self, on_ready: Callable[[], None]) -> None:
+        """Whoever adds is in this process: asking by time is enough."""
 
     def record(self) -> CrawlRecord:
         return self._record

@@ -160,6 +160,7 @@ class State:
     def delay(self, entry: Entry, due_ms: int) -> None:
         heappush(self.delayed, (due_ms, entry.number, entry))
         self.totals.delayed += 1
+        entry.host.delayed += 1
 
     def suspect(self, entry: Entry, since_ms: int) -> None:
         entry.since_ms = since_ms
@@ -179,6 +180,7 @@ class State:
         )
         self.dead[entry.number] = letter, entry
         self.totals.dead += 1
+        entry.host.dead += 1
         self.reasons[f"bury:{reason}"] += 1
 
     def give(self, entry: Entry, worker: str, request_id: str, now: int, *, alone: bool = False) -> bool:
@@ -240,6 +242,7 @@ class State:
     def _settle_page(self, entry: Entry, outcome: Outcome, now: int) -> None:
         if isinstance(outcome, Done):
             self.totals.done += 1
+            entry.host.done += 1
             self.totals.pages += not outcome.reason
             self.totals.items += outcome.items
             self.totals.bytes += outcome.bytes
@@ -295,8 +298,10 @@ class State:
                 if producer.state == "open" and producer.expires_ms <= now:
                     producer.state = "lost"
         while budget and self.delayed and self.delayed[0][0] <= now:
+            entry = heappop(self.delayed)[2]
             self.totals.delayed -= 1
-            self.make_ready(heappop(self.delayed)[2])
+            entry.host.delayed -= 1
+            self.make_ready(entry)
             budget -= 1
         for entry in list(self._doomed(budget)):
             self.bury(entry, "host_down", "", now)

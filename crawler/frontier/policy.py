@@ -39,6 +39,9 @@ class HostState(msgspec.Struct, gc=False):
     down: bool = False
     asking: bool = False
     """Its robots.txt is under lease."""
+    delayed: int = 0
+    dead: int = 0
+    done: int = 0
 
     def delay(self, rules: Rules) -> int:
         return ms(rules.delay_s) if self.delay_ms is None else self.delay_ms
@@ -61,9 +64,13 @@ class HostState(msgspec.Struct, gc=False):
     def may_give(self, rules: Rules, now: int) -> bool:
         return self.open_ms() <= now and self.room(rules) > 0
 
+    def turn_ms(self) -> int:
+        """Its place among the hosts, whether or not it can give anything."""
+        return max(self.due_ms, self.next_ms, self.paused_ms)
+
     def ready_ms(self, rules: Rules, *, waiting: bool) -> int | None:
         """Its place among the hosts (rule 10); None while it can give nothing. `waiting`: it has ready requests."""
-        return max(self.due_ms, self.next_ms, self.paused_ms) if waiting and self.room(rules) else None
+        return self.turn_ms() if waiting and self.room(rules) else None
 
     def gave(self, now: int) -> None:
         self.in_flight += 1
@@ -115,6 +122,9 @@ class HostState(msgspec.Struct, gc=False):
             down=bool(self.down),
             ready=ready,
             in_flight=self.in_flight,
+            delayed=self.delayed,
+            dead=self.dead,
+            done=self.done,
             robots=robots,
         )
 

@@ -11,6 +11,7 @@ from crawler.frontier.memory import MemoryFrontier
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.model import Done, Lease, Leased, Outcome, Request, Robots, Rules, Settlement
 from crawler.view import Counts
+from tests.contract.redis_frontier import open_redis
 
 START_MS = 1_700_000_000_000
 
@@ -39,7 +40,7 @@ def sqlite(folder: Path, rules: Rules, clock: FakeClock) -> SqliteFrontier:
     return SqliteFrontier(folder / "crawl.db", rules, clock=clock)
 
 
-ADAPTERS: dict[str, Opener] = {"memory": memory, "sqlite": sqlite}
+ADAPTERS: dict[str, Opener] = {"memory": memory, "sqlite": sqlite, "redis": open_redis}
 """Every test of the contract runs with each."""
 
 RULES = Rules(delay_s=0.0, per_host=0, robots=False)
@@ -125,10 +126,11 @@ def names(leases: Iterable[Lease]) -> list[str]:
 def balanced(frontier: Frontier) -> bool:
     """The counters add up, those of the hosts too."""
     counts = frontier.counts()
-    ready = sum(host.ready for host in frontier.hosts(limit=1_000_000))
+    hosts = frontier.hosts(limit=1_000_000)
     ended = counts.dead + counts.done + counts.dropped
-    return counts.added == counts.ready + counts.delayed + counts.leased + counts.suspects + ended and (
-        ready == counts.ready
+    return counts.added == counts.ready + counts.delayed + counts.leased + counts.suspects + ended and all(
+        sum(getattr(host, place) for host in hosts) == getattr(counts, place)
+        for place in ("ready", "delayed", "dead", "done")
     )
 
 

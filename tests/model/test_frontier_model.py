@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,6 +23,9 @@ from crawler.error import LeaseLost
 from crawler.frontier import Frontier
 from crawler.frontier.memory import MemoryFrontier
 from crawler.model import Bury, Done, Outcome, Request, Retry, Robots, Rules, Settlement
+from crawler.url import fingerprint
+from crawler.url import host as host_of
+from crawler.view import Shard
 from tests.contract.frontiers import ADAPTERS, START_MS, FakeClock, balanced, request_id
 
 HOSTS = ("a.test", "b.test", "c.test")
@@ -75,6 +79,13 @@ SETTINGS = settings(
 WAITS_S = st.sampled_from([0.001, 0.3, 1.4, 1.501, 2.0, 5.1, 10.0, 11.0, 25.0, 1000.0, -2.0, -30.0])
 
 
+def _bare(answer: Any) -> Any:
+    """Without what only a server has: where it is, and its memory."""
+    if isinstance(answer, tuple) and answer and isinstance(answer[0], Shard):
+        return tuple(msgspec.structs.replace(shard, place="", memory_bytes=0) for shard in answer)
+    return answer
+
+
 class Comparison(RuleBasedStateMachine):
     """Makes each call on both and compares the answers."""
 
@@ -89,6 +100,7 @@ class Comparison(RuleBasedStateMachine):
         self.tokens: list[str] = []
         self.producers: list[str] = []
         self.request_ids: list[tuple[str, str]] = []
+        self.added: list[Request] = []
 
     def teardown(self) -> None:
         if hasattr(self, "tested"):
@@ -99,7 +111,7 @@ class Comparison(RuleBasedStateMachine):
         answers = []
         for frontier in (self.tested, self.reference):
             try:
-                answers.append(getattr(frontier, verb)(*arguments, **named))
+                answers.append(_bare(getattr(frontier, verb)(*arguments, **named)))
             except LeaseLost:
                 answers.append(LeaseLost)
         assert answers[0] == answers[1], f"{verb}{arguments}{named}"
@@ -111,6 +123,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(requests=REQUESTS)
     def add(self, requests: list[Request]) -> None:
         self.both("add", requests)
+        self.added.extend(requests)
 
     @rule(requests=REQUESTS, data=st.data())
     @precondition(lambda self: self.producers)
@@ -189,6 +202,20 @@ class Comparison(RuleBasedStateMachine):
     def dead_letters(self, verb: str, reason: str | None, host: str | None) -> None:
         self.both(verb, reason=reason, host=host)
 
+    @rule(host=st.sampled_from([None, *HOSTS, "unknown.test"]))
+    def purge(self, host: str | None) -> None:
+        self.both("purge", host=host)
+
+    @rule(host=st.sampled_from([None, *HOSTS, "unknown.test"]), limit=st.sampled_from([0, 1, 3, 5, 100]))
+    def peek(self, host: str | None, limit: int) -> None:
+        self.both("peek", host=host, limit=limit)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.added)
+    def trace(self, data: st.DataObject) -> None:
+        request = self.pick(data, self.added, recent=40)
+        self.both("trace", fingerprint(request), host_of(request.url))
+
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
         self.tested.update_record(paused=paused)
@@ -204,6 +231,7 @@ class Comparison(RuleBasedStateMachine):
         self.both("workers")
         self.both("dead")
         self.both("hosts")
+        self.both("shards")
         for host in HOSTS:
             self.both("host", host)
 

@@ -19,7 +19,10 @@ from crawler.error import BackendError, LeaseLost, SettingsError
 from crawler.settings import Settings
 from crawler.version import VERSION
 
-COMMANDS = ("run", "seed", "work", "store", "status", "dead", "check", "fetch", "ls", "pause", "resume", "rm")
+COMMANDS = (
+    *("run", "seed", "work", "store", "status", "monitor", "explain", "peek", "purge", "dead"),
+    *("check", "fetch", "ls", "pause", "resume", "rm"),
+)
 VERBS = ("ls", "show", "kick", "drop")
 
 

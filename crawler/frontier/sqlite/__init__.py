@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,14 +14,14 @@ import msgspec
 
 from crawler.error import SettingsError
 from crawler.frontier.policy import Totals, finish, ms
-from crawler.frontier.sqlite import admission, leasing, letters, reading, settling
+from crawler.frontier.sqlite import admission, leasing, letters, purging, reading, settling, viewing
 from crawler.frontier.sqlite.look import Look
 from crawler.frontier.sqlite.schema import CLEARED, SCHEMA
 from crawler.frontier.sqlite.step import Step
 from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
 from crawler.sqlitefile import open_file
 from crawler.url import CANONICAL_VERSION, fingerprint
-from crawler.view import Counts, Finish, Host, WorkerRow
+from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 T = TypeVar("T")
 
@@ -206,6 +207,32 @@ class SqliteFrontier:
         while count := self._write(lambda step: transition(step, matching, until)):
             total += count
         return total
+
+    def purge(self, *, host: str | None = None) -> int:
+        until = self._file.read(purging.newest)
+        total, after = 0, (-1, 0)
+        while wanted := self._file.read(partial(purging.delayed, host=host, after=after, until=until)):
+            total += self._write(partial(purging.forget_delayed, wanted=wanted))
+            after = wanted[-1]
+        # Those that became ready meanwhile are among these.
+        while count := self._write(lambda step: purging.forget_ready(step, host, until)):
+            total += count
+        return total
+
+    def trace(self, fingerprint: int, host: str) -> Trace:
+        return self._file.read(lambda db: viewing.trace(db, fingerprint, host, self._clock()))
+
+    def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
+        return self._file.read(lambda db: viewing.peek(db, host, limit, self._clock()))
+
+    def shards(self) -> tuple[Shard, ...]:
+        return (self._file.read(lambda db: viewing.shard(db, self._clock())),)
+
+    def epoch(self) -> int:
+        return 0
+
+    def listen(self, on_ready: Callable[[], None]) -> None:
+        """Nobody tells: asking by time is cheap here."""
 
     def record(self) -> CrawlRecord:
         return self._file.read(reading.record)

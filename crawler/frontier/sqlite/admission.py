@@ -61,7 +61,7 @@ def _admit(step: Step, encoded: list[tuple[int, Request, bytes]]) -> None:
         origin, host = origins[name]
         rows.append((number, key, origin, one.priority, payload))
         if one.not_before_ms > step.now:
-            step.delay(number, one.not_before_ms)
+            step.delay(number, host=host, due_ms=one.not_before_ms)
         else:
             step.make_ready(number, host=host, place=step.place(one.priority, number), origin=origin)
     step.db.executemany(_INSERT_REQUEST, rows)
@@ -92,7 +92,7 @@ def host_number(step: Step, name: str) -> int:
     if row is not None:
         return int(row[0])
     step.totals.hosts += 1
-    sql = "INSERT INTO host VALUES (NULL, ?, NULL, 0, 0, 0, ?, 0, 0, 0, 0, NULL, 0, 0)"
+    sql = "INSERT INTO host(name, due_ms) VALUES (?, ?)"
     return step.db.execute(sql, (name, step.now)).lastrowid or 0
 
 

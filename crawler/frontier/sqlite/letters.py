@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from typing import Any
 
 from crawler.codec import decode_request
@@ -42,7 +43,7 @@ def read(db: sqlite3.Connection, matching: Matching, limit: int, after: int) -> 
 def letter(row: tuple[Any, ...]) -> DeadLetter:
     payload, fingerprint, host, reason, detail, attempts, crashes, died_ms = row
     return DeadLetter(
-        request=_request(payload, host),
+        request=request(payload, host),
         fingerprint=fingerprint,
         host=host,
         reason=reason,
@@ -53,7 +54,7 @@ def letter(row: tuple[Any, ...]) -> DeadLetter:
     )
 
 
-def _request(payload: bytes, host: str) -> Request:
+def request(payload: bytes, host: str) -> Request:
     """Of a damaged record only the host is known; its reason and detail say the rest."""
     try:
         return decode_request(payload)
@@ -66,24 +67,27 @@ def last(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(serial), 0) FROM dead").fetchone()[0])
 
 
-def _piece(step: Step, matching: Matching, until: int) -> list[tuple[int, int, int]]:
+def _piece(step: Step, matching: Matching, until: int) -> list[int]:
+    """Takes the next ones off the dead letters; their requests."""
     sql = f"""DELETE FROM dead WHERE serial IN
         (SELECT d.serial FROM dead d WHERE {matching[0]} AND d.serial <= ? ORDER BY d.serial LIMIT ?)
         RETURNING serial, request, host"""
     rows = sorted(step.db.execute(sql, (*matching[1], until, PIECE_MAX)).fetchall())
-    step.totals.dead -= len(rows)
-    return rows
+    by_host = Counter(host for *_, host in rows)
+    step.load(by_host)
+    for host, count in by_host.items():
+        step.took_dead(host, count)
+    return [request for _, request, _ in rows]
 
 
 def kick(step: Step, matching: Matching, until: int) -> int:
     """One piece; returns how many."""
-    requests = encode_list([request for _, request, _ in _piece(step, matching, until)])
+    requests = encode_list(_piece(step, matching, until))
     sql = "UPDATE request SET attempts = 0, crashes = 0 WHERE id IN (SELECT value FROM json_each(?))"
     step.db.execute(sql, (requests,))
     sql = """SELECT r.id, r.priority, o.id, o.host FROM json_each(?) j CROSS JOIN request r ON r.id = j.value
         JOIN origin o ON o.id = r.origin"""
     rows = step.db.execute(sql, (requests,)).fetchall()
-    step.load({host for *_, host in rows})
     for request, priority, origin, host in rows:
         step.make_ready(request, host=host, place=step.place(priority, request), origin=origin)
     step.flush()
@@ -92,11 +96,10 @@ def kick(step: Step, matching: Matching, until: int) -> int:
 
 def drop(step: Step, matching: Matching, until: int) -> int:
     """One piece; returns how many."""
-    rows = _piece(step, matching, until)
-    step.finished.extend(request for _, request, _ in rows)
-    step.totals.dropped += len(rows)
+    requests = _piece(step, matching, until)
+    step.drop(requests)
     step.flush()
-    return len(rows)
+    return len(requests)
 
 
 def revive(step: Step, host: str) -> None:

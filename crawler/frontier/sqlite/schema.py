@@ -19,18 +19,18 @@ _TOTALS_DDL = ", ".join(
     for field in Totals.__struct_fields__
 )
 
+_HOST_DDL = ", ".join(f"{field} INTEGER NOT NULL DEFAULT 0" for field in HostState.__struct_fields__[3:])
+
 SCHEMA: Final = Schema(
     "frontier",
-    1,
+    2,
     (
         f"""CREATE TABLE state(
             one INTEGER PRIMARY KEY CHECK (one = 1), record TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
             placing TEXT NOT NULL, {_TOTALS_DDL})""",
         "CREATE TABLE seen(fp INTEGER PRIMARY KEY)",
-        """CREATE TABLE host(
-            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_ms INTEGER, in_flight INTEGER NOT NULL,
-            next_ms INTEGER NOT NULL, paused_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, failures INTEGER NOT NULL,
-            steps INTEGER NOT NULL, down INTEGER NOT NULL, asking INTEGER NOT NULL,
+        f"""CREATE TABLE host(
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_ms INTEGER, {_HOST_DDL},
             ready_ms INTEGER, doomed INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL DEFAULT 0)""",
         "CREATE INDEX host_ready ON host(ready_ms) WHERE ready_ms IS NOT NULL",
         "CREATE INDEX host_doomed ON host(doomed) WHERE doomed",

@@ -43,6 +43,7 @@ def _settle_page(step: Step, held: Held, request: int, outcome: Done | Retry | B
     totals = step.totals
     if isinstance(outcome, Done):
         totals.done += 1
+        step.hosts[held.host].done += 1
         totals.items += outcome.items
         totals.bytes += outcome.bytes
         step.finished.append(request)
@@ -58,7 +59,7 @@ def _settle_page(step: Step, held: Held, request: int, outcome: Done | Retry | B
         if outcome.blame == "page":
             step.failed.append(request)
         if outcome.blame == "page" and outcome.delay_s > 0:
-            step.delay(request, step.now + ms(outcome.delay_s))
+            step.delay(request, host=held.host, due_ms=step.now + ms(outcome.delay_s))
         else:
             step.make_ready(request, host=held.host, place=held.place, origin=held.origin)
 

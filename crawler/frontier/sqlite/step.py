@@ -113,9 +113,15 @@ class Step:
         self.queued[host] -= count
         self.totals.ready -= count
 
-    def delay(self, request: int, due_ms: int) -> None:
+    def delay(self, request: int, *, host: int, due_ms: int) -> None:
         self.delayed.append((due_ms, request))
+        self.host(host).delayed += 1
         self.totals.delayed += 1
+
+    def took_delayed(self, host: int, count: int = 1) -> None:
+        """So many of the host's are out of the table `delayed` already."""
+        self.host(host).delayed -= count
+        self.totals.delayed -= count
 
     def suspect(self, request: int, *, host: int, since_ms: int) -> None:
         self.suspects.append((since_ms, request, host))
@@ -123,8 +129,20 @@ class Step:
 
     def bury(self, request: int, *, host: int, reason: str, detail: str = "") -> None:
         self.dead.append((host, reason, detail, self.now, request))
+        self.host(host).dead += 1
         self.totals.dead += 1
         self.reasons[f"bury:{reason}"] += 1
+
+    def took_dead(self, host: int, count: int = 1) -> None:
+        """So many of the host's are out of the table `dead` already."""
+        self.host(host).dead -= count
+        self.totals.dead -= count
+
+    def drop(self, requests: Iterable[int]) -> None:
+        """These are out of their tables already, and go for good."""
+        before = len(self.finished)
+        self.finished.extend(requests)
+        self.totals.dropped += len(self.finished) - before
 
     def end_lease(self, held: Held) -> HostState:
         """The lease is no longer current; where its request goes, and its host if it was not `fetched`, is for the

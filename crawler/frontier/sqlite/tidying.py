@@ -82,9 +82,9 @@ def _promote(step: Step, budget: int) -> int:
         WHERE d.due_ms <= ? ORDER BY d.due_ms, d.request LIMIT ?"""
     rows = step.db.execute(sql, (step.now, budget)).fetchall()
     step.db.executemany("DELETE FROM delayed WHERE due_ms = ? AND request = ?", [row[:2] for row in rows])
-    step.totals.delayed -= len(rows)
     step.load({row[4] for row in rows})
     for _, request, priority, origin, host in rows:
+        step.took_delayed(host)
         step.make_ready(request, host=host, place=step.place(priority, request), origin=origin)
     return len(rows)
 

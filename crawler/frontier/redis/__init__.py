@@ -1,0 +1,459 @@
+"""The frontier on Redis: any number of machines share one crawl.
+
+One Lua script for each transition (`lua/`), so each is one atomic step and one trip. A crawl has one shard or several;
+a host, with everything that belongs to it, is in one (`shards.shard_of`). The keys of a shard, all in one hash slot:
+
+    crawler:{name:N}                  hash    schema, generation, paused, skew, monitor, totals; shard 0: record
+    crawler:{name:N}:G:hosts          hash    host -> what HostState keeps, and counters          (G: the generation)
+    …:ready                           zset    hosts that may be asked, by when
+    …:q:<priority>:<host>             list    requests in order of admission
+    …:back:<host>                     zset    requests that came back, by their place
+    …:delayed  …:suspects  …:dead     zset    requests by due time, since when, number of death
+    …:leases  …:expiry  …:held:<w>    hash, zset, set    leases by serial; by when they lapse; by worker
+    …:batches  …:given                hash, zset         request_id -> its serials; when it was given
+    …:seen:<bucket>                   set     fingerprints, as integers in small sorted arrays
+    …:robots  …:workers  …:reasons  …:down  …:producers  …:producer_names  …:producer_expiry
+
+Time is the server's clock. Nothing has a TTL, and eviction must be off: leases lapse by score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from crawler.codec import encode_request
+from crawler.error import LeaseLost, SettingsError
+from crawler.frontier.policy import finish, ms
+from crawler.frontier.redis.leasing import Leasing
+from crawler.frontier.redis.reading import Reading, add_up
+from crawler.frontier.redis.record import LOW_BITS, SCHEMA, origin_number, pack
+from crawler.frontier.redis.scripts import script
+from crawler.frontier.redis.shards import CALL_MAX, CRAWLS, PRODUCER, Shards
+from crawler.frontier.redis.viewing import peek, trace
+from crawler.frontier.redis.wire import Wire
+from crawler.model import (
+    REQUEST_BYTES_MAX,
+    Added,
+    Bury,
+    CrawlRecord,
+    DeadLetter,
+    Done,
+    Leased,
+    Outcome,
+    Request,
+    Robots,
+    Rules,
+    Settlement,
+)
+from crawler.url import CANONICAL_VERSION, fingerprint
+from crawler.url import host as host_of
+from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
+
+_FULL, _LOST = 1, 2
+Batch = tuple[int, tuple[Sequence[str], Sequence[Any]]]
+_positions = msgspec.msgpack.Decoder(list[int] | dict[str, int])
+SCAN_COUNT: Final = 1_000
+
+
+class RedisFrontier:
+    """See `crawler.frontier` for what each verb promises; each says its trips where they are not one.
+
+    Owns `wire`, and closes it. `shards`: how many a new crawl gets; an existing one keeps its own. `clock`: for tests.
+    Raises SettingsError when the keys are not a crawl's of this version, or `shards` is given and not the crawl's."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        rules: Rules,
+        *,
+        name: str = "crawl",
+        shards: int = 0,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._wire = wire
+        self._rules = rules
+        self._clock = clock
+        self._shards = Shards(wire, name, rules, clock)
+        self._reading = Reading(self._shards)
+        self._leasing = Leasing(self._shards)
+        try:
+            self._begin(shards)
+        except BaseException:
+            wire.close()
+            raise
+
+    def _begin(self, shards: int) -> None:
+        """Join the crawl, or begin it. Two trips."""
+        name, now = self._shards.name, self._now()
+        fresh = CrawlRecord(name=name, canonical=CANONICAL_VERSION, shards=max(1, shards), created_ms=now)
+        schema, packed = self._make_shard(0, msgspec.json.encode(fresh).decode())
+        self._check_schema(schema, 0)
+        try:
+            found = msgspec.json.decode(packed, type=CrawlRecord)
+        except msgspec.MsgspecError as error:
+            raise SettingsError(f"{self._shards.key(0)}: its record is damaged ({error}); remove the crawl") from None
+        if (found.schema, found.canonical) != (fresh.schema, fresh.canonical):
+            raise SettingsError(
+                f"crawl {name!r} was begun with URL rules {found.canonical} (schema {found.schema}), this program has "
+                f"{fresh.canonical} (schema {fresh.schema}): finish it with the version that began it, or start over "
+                "with --fresh"
+            )
+        if shards and shards != found.shards:
+            raise SettingsError(
+                f"frontier.shards = {shards}: crawl {name!r} was begun with {found.shards}, and that cannot change; "
+                "leave the setting out, or start over with --fresh"
+            )
+        self._shards.count = found.shards
+        if found.shards > 1:
+            keys = [(self._shards.key(shard), (SCHEMA, "")) for shard in range(1, found.shards)]
+            for shard, (schema, _) in enumerate(self._wire.runs(script("begin"), keys), 1):
+                self._check_schema(schema, shard)
+        self._wire.call(CRAWLS, "HSET", CRAWLS, name, found.created_ms)
+
+    def _make_shard(self, shard: int, record: str) -> tuple[bytes, bytes]:
+        key = self._shards.key(shard)
+        schema, packed = self._wire.run(script("begin"), key, SCHEMA, record)
+        return schema, packed
+
+    def _check_schema(self, schema: bytes, shard: int) -> None:
+        if schema.decode(errors="replace") != SCHEMA:
+            raise SettingsError(
+                f"{self._shards.key(shard)} has schema {schema.decode(errors='replace')!r}, this program {SCHEMA!r}: "
+                "finish the crawl with the version that began it, or give this one another name"
+            )
+
+    def _now(self) -> int:
+        if self._clock is not None:
+            return self._clock()
+        seconds, micros = self._wire.call(self._shards.key(0), "TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
+        """Cost: one trip, with a producer and more than `CALL_MAX` requests or several shards two."""
+        distinct: dict[int, Request] = {}
+        for request in requests:
+            distinct.setdefault(fingerprint(request), request)
+        batches = self._batches(distinct)
+        answers: list[Any] = []
+        if producer is not None:
+            # The check goes with the first rows where one shard can see to all, else before them.
+            first = batches[:1] if self._shards.count == 1 and batches else [(0, ((), ()))]
+            answers = self._add(first, self._producer_number(producer))
+            state = answers[0][0]
+            if state == _LOST:
+                raise LeaseLost(f"producer {producer} is no longer current")
+            if state == _FULL or self._full():
+                return Added(full=True)
+            batches = batches[1:] if self._shards.count == 1 else batches
+        answers += self._add(batches)
+        new = sum(answer[1] for answer in answers)
+        too_large = {int(text) for answer in answers for text in answer[2]}
+        refused = sum(fingerprint(request) in too_large for request in requests) if too_large else 0
+        return Added(new=new, known=len(requests) - new - refused, refused=refused)
+
+    def _producer_number(self, producer: str) -> int:
+        _, number, kind = self._shards.parse(producer)
+        if kind != PRODUCER or number < 1:
+            raise LeaseLost(f"producer {producer} is no longer current")
+        return number
+
+    def _full(self) -> bool:
+        """Whether producers must wait, where no single script can see it."""
+        if self._shards.count == 1 or not self._rules.pending_max:
+            return False
+        counts = self.counts()
+        return counts.ready + counts.delayed >= self._rules.pending_max
+
+    def _batches(self, distinct: dict[int, Request]) -> list[Batch]:
+        """Hosts and rows for add.lua, by shard, in calls that one script may take."""
+        batches: dict[int, list[tuple[dict[str, int], list[Any]]]] = {}
+        for print_, request in distinct.items():
+            url = request.url
+            host = host_of(url)
+            calls = batches.setdefault(self._shards.of(host), [({}, [])])
+            if len(calls[-1][1]) == CALL_MAX:
+                calls.append(({}, []))
+            hosts, rows = calls[-1]
+            payload = encode_request(request)
+            rows.append(
+                (
+                    hosts.setdefault(host, len(hosts) + 1),
+                    str(print_),
+                    print_ & LOW_BITS,
+                    origin_number(url),
+                    request.priority,
+                    request.not_before_ms,
+                    payload.decode() if len(payload) <= REQUEST_BYTES_MAX else False,
+                )
+            )
+        return [(shard, (tuple(hosts), rows)) for shard, calls in batches.items() for hosts, rows in calls]
+
+    def _add(self, batches: Sequence[Batch], producer: int = 0) -> list[Any]:
+        if not batches:
+            return []
+        calls = [(shard, (pack((producer, *batch)),)) for shard, batch in batches]
+        return self._shards.runs("add", calls, durable=True)
+
+    # -- leases --------------------------------------------------------------------------------------------------
+
+    def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
+        """Cost: one trip; over several shards up to two, and more for a suspect when nothing else is left."""
+        leased, damaged = self._leasing.lease(count, worker, request_id)
+        self.settle(damaged)
+        return leased
+
+    def fetched(self, tokens: Sequence[str]) -> None:
+        self._by_token("fetched", tokens)
+
+    def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
+        if not settlements:
+            return ()
+        rows: dict[int, list[Any]] = {}
+        tokens: dict[int, list[str]] = {}
+        for one in settlements:
+            shard, serial, request_id = self._shards.parse(one.token)
+            rows.setdefault(shard, []).append((serial, request_id, *_outcome(one.outcome)))
+            tokens.setdefault(shard, []).append(one.token)
+        stale = self._positions("settle", rows, tokens, durable=True)
+        self._leasing.hands.drop(one.token for one in settlements)
+        return stale
+
+    def renew(self, tokens: Sequence[str]) -> tuple[str, ...]:
+        rows, by_shard = self._rows(tokens)
+        lost = self._positions("renew", rows or {0: []}, by_shard or {0: []})
+        self._leasing.hands.drop(lost)
+        return lost
+
+    def release(self, tokens: Sequence[str]) -> None:
+        self._by_token("release", tokens)
+        self._leasing.hands.drop(tokens)
+
+    def _rows(self, tokens: Sequence[str]) -> tuple[dict[int, list[Any]], dict[int, list[str]]]:
+        rows: dict[int, list[Any]] = {}
+        by_shard: dict[int, list[str]] = {}
+        for token in tokens:
+            shard, serial, request_id = self._shards.parse(token)
+            rows.setdefault(shard, []).append((serial, request_id))
+            by_shard.setdefault(shard, []).append(token)
+        return rows, by_shard
+
+    def _by_token(self, name: str, tokens: Sequence[str]) -> None:
+        if tokens:
+            calls = self._shards.grouped(self._rows(tokens)[0])
+            self._shards.runs(name, [(shard, (pack(some),)) for shard, some in calls])
+
+    def _positions(
+        self, name: str, rows: dict[int, list[Any]], tokens: dict[int, list[str]], *, durable: bool = False
+    ) -> tuple[str, ...]:
+        """The tokens whose positions the scripts return."""
+        calls = self._shards.grouped(rows) or [(shard, ()) for shard in rows]
+        replies = self._shards.runs(name, [(shard, (pack(some),)) for shard, some in calls], durable=durable)
+        done: dict[int, int] = {}
+        found = []
+        for (shard, some), reply in zip(calls, replies, strict=True):
+            start = done.get(shard, 0)
+            found += [tokens[shard][start + position] for position in _positions.decode(reply)]
+            done[shard] = start + len(some)
+        return tuple(found)
+
+    def forfeit(self, worker: str) -> int:
+        """Cost: one trip, and another for every `CALL_MAX` leases of a shard."""
+        ended, shards = 0, list(range(self._shards.count))
+        while shards:
+            replies = self._shards.runs("forfeit", [(shard, (worker,)) for shard in shards])
+            ended += sum(leases + producers for leases, producers in replies)
+            shards = [shard for shard, (leases, _) in zip(shards, replies, strict=True) if leases == CALL_MAX]
+        self._leasing.hands.forget(worker)
+        return ended
+
+    # -- hosts ---------------------------------------------------------------------------------------------------
+
+    def host(self, name: str) -> Host:
+        """Cost: three trips."""
+        return self._reading.host(name, self._now())
+
+    def set_host(
+        self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
+    ) -> None:
+        origin: tuple[Any, ...] = (-1,)
+        if robots is not None:
+            number = origin_number(f"{robots.origin}/")
+            origin = (number, robots.origin, ms(robots.expires_s), repr(robots.expires_s), robots.text)
+        own = -1 if delay_s is None else ms(delay_s)
+        pause = -1 if pause_s is None else ms(max(0.0, pause_s))
+        self._shards.run("set_host", self._shards.of(name), name, own, pause, *origin)
+
+    def hosts(self, limit: int = 100) -> tuple[Host, ...]:
+        """Cost: a walk over all hosts."""
+        return self._reading.hosts(limit, self._now())
+
+    # -- producers and counts ------------------------------------------------------------------------------------
+
+    def open_producer(self, name: str) -> str:
+        return f"{PRODUCER}:{self._shards.run('open_producer', 0, name)}"
+
+    def close_producer(self, token: str) -> bool:
+        _, number, kind = self._shards.parse(token)
+        return kind == PRODUCER and bool(self._shards.run("close_producer", 0, number))
+
+    def counts(self) -> Counts:
+        return self._reading.counts()
+
+    def finished(self) -> Finish:
+        """Cost: one trip while the crawl runs. Over several shards an end is looked at twice: when no counter moved
+        between the two readings, all shards were as they were read at one instant."""
+        first = self._reading.looks()
+        found = finish(add_up([counts for counts, *_ in first]), self._rules)
+        if found is Finish.RUNNING or self._shards.count == 1:
+            return found
+        second = self._reading.looks()
+        same = [totals for _, totals, *_ in first] == [totals for _, totals, *_ in second]
+        return found if same else Finish.RUNNING
+
+    def workers(self) -> tuple[WorkerRow, ...]:
+        return self._reading.workers()
+
+    def shards(self) -> tuple[Shard, ...]:
+        return self._reading.shards()
+
+    def epoch(self) -> int:
+        return self._wire.epoch()
+
+    def listen(self, on_ready: Callable[[], None]) -> None:
+        channels = [self._shards.key(shard) for shard in range(self._shards.count)]
+        self._wire.listen(channels, lambda channel, message: on_ready())
+
+    # -- dead letters and what waits ------------------------------------------------------------------------------
+
+    def dead(
+        self, *, reason: str | None = None, host: str | None = None, limit: int = 100, after: int = 0
+    ) -> tuple[DeadLetter, ...]:
+        """Cost: in proportion to all dead letters up to the last that is returned."""
+        return tuple(islice(self._reading.letters(reason=reason, host=host), after, after + limit))
+
+    def kick(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        if host is not None:
+            self._shards.run("dead", self._shards.of(host), "kick", host)
+        return self._letters("kick", reason, host, fingerprint)
+
+    def drop(self, *, reason: str | None = None, host: str | None = None, fingerprint: int | None = None) -> int:
+        return self._letters("drop", reason, host, fingerprint)
+
+    def _letters(self, verb: str, reason: str | None, host: str | None, print_: int | None) -> int:
+        """In pieces; those that die meanwhile are not among them."""
+        total = 0
+        for shard, look in enumerate(self._reading.looks()):
+            last = look[1]["died"]
+            found = self._reading.letters_of(shard, reason=reason, host=host, print_=print_)
+            numbers = (number for number, _ in found if number <= last)
+            while piece := list(islice(numbers, CALL_MAX)):
+                total += self._shards.run("dead", shard, verb, "", *piece)
+        return total
+
+    def purge(self, *, host: str | None = None) -> int:
+        total = 0
+        for shard in range(self._shards.count) if host is None else (self._shards.of(host),):
+            mine = [member for member, _, entry in self._reading.delayed(shard) if host in (None, entry.host)]
+            for start in range(0, len(mine), CALL_MAX):
+                total += self._shards.run("purge", shard, "", *mine[start : start + CALL_MAX])
+            for name in self._reading.host_names(shard) if host is None else (host,):
+                while count := self._shards.run("purge", shard, name):
+                    total += count
+        return total
+
+    def trace(self, fingerprint: int, host: str) -> Trace:
+        return trace(self._reading, fingerprint, host, self._now())
+
+    def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
+        return peek(self._reading, host, limit, self._now())
+
+    # -- the crawl -----------------------------------------------------------------------------------------------
+
+    def record(self) -> CrawlRecord:
+        return msgspec.json.decode(self._packed_record(), type=CrawlRecord)
+
+    def _packed_record(self) -> bytes:
+        key = self._shards.key(0)
+        packed = self._wire.call(key, "HGET", key, "record")
+        if packed is None:
+            raise SettingsError(f"{key}: the crawl is gone: removed, or lost by a server that keeps nothing")
+        return bytes(packed)
+
+    def update_record(
+        self,
+        *,
+        spider: str | None = None,
+        hosts: tuple[str, ...] | None = None,
+        outputs: dict[str, str] | None = None,
+        paused: bool | None = None,
+    ) -> CrawlRecord:
+        """Cost: two trips, more when somebody else changes it at the same time."""
+        given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
+        notes = {name: value for name, value in given.items() if value is not None}
+        while True:
+            before = self._packed_record()
+            record = msgspec.structs.replace(msgspec.json.decode(before, type=CrawlRecord), **notes)
+            if self._wire.run(script("note"), self._shards.key(0), before, msgspec.json.encode(record)):
+                break
+        if paused is not None:
+            keys = [self._shards.key(shard) for shard in range(self._shards.count)]
+            self._wire.calls([(key, ("HSET", key, "paused", int(paused))) for key in keys])
+        return record
+
+    def clear(self) -> None:
+        """At once for every shard; the old keys are removed after that, in pieces. Cost: a walk over the server's
+        keys."""
+        for shard, generation in enumerate(self._shards.each("clear")):
+            kept = f"{self._shards.key(shard)}:{generation}:".encode()
+            self._unlink(shard, kept)
+
+    def remove(self) -> None:
+        """The crawl and its record. Cost: as `clear`."""
+        for shard in range(self._shards.count):
+            key = self._shards.key(shard)
+            self._wire.call(key, "UNLINK", key)
+            self._unlink(shard, b"")
+        self._wire.call(CRAWLS, "HDEL", CRAWLS, self._shards.name)
+
+    def _unlink(self, shard: int, kept: bytes) -> None:
+        """Remove the shard's keys but those that start with `kept`."""
+        key, cursor = self._shards.key(shard), b"0"
+        while True:
+            cursor, found = self._wire.call(key, "SCAN", cursor, "MATCH", f"{_glob(key)}:*", "COUNT", SCAN_COUNT)
+            going = [name for name in found if not kept or not name.startswith(kept)]
+            if going:
+                self._wire.calls([(key, ("UNLINK", *going))])
+            if cursor in (b"0", 0):
+                return
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _outcome(outcome: Outcome) -> tuple[Any, ...]:
+    """Kind, reason, detail, delay_ms, host_blamed, bytes, items, fetched, as settle.lua takes them."""
+    if isinstance(outcome, Done):
+        return 0, outcome.reason, "", 0, 0, outcome.bytes, outcome.items, int(outcome.fetched)
+    if isinstance(outcome, Bury):
+        return 2, outcome.reason, outcome.detail, 0, 0, 0, 0, 1
+    return 1, outcome.reason, "", ms(outcome.delay_s), int(outcome.blame == "host"), 0, 0, 1
+
+
+def _glob(text: str) -> str:
+    """Text that a pattern of SCAN takes as it is."""
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

@@ -1,0 +1,37 @@
+-- include shard moves
+-- Dead letters back to READY with a clean slate, or forgotten.
+--
+-- ARGV[3]  'kick' or 'drop'      ARGV[4]  a host to be no longer down, or ''      ARGV[5…]  numbers of death
+-- Returns how many there were.
+
+local verb, name = ARGV[3], ARGV[4]
+if name ~= '' and host_of(name) then
+    local host = host_made(name)
+    host[DOWN], host[FAILURES], host[PAUSED_MS] = 0, 0, 0
+end
+local count = 0
+for i = 5, #ARGV do
+    local member = call('ZRANGEBYSCORE', P .. 'dead', ARGV[i], ARGV[i])[1]
+    local whole, letter = pcall(decode, member and member:sub(7) or '')
+    local entry = whole and type(letter) == 'table' and letter[1]
+    -- What was damaged cannot be tried again, only dropped.
+    local usable = type(entry) == 'table' and entry[HOST] ~= '' and entry[NUMBER] > 0
+    if member and (usable or verb == 'drop') then
+        call('ZREM', P .. 'dead', member)
+        T.dead, count = T.dead - 1, count + 1
+        if type(entry) == 'table' and entry[HOST] then
+            local host = host_made(entry[HOST])
+            host[DEAD] = max(0, host[DEAD] - 1)
+        end
+        if verb == 'kick' then
+            entry[ATTEMPTS], entry[CRASHES] = 0, 0
+            tell('kicked', entry)
+            come_back(entry)
+        else
+            T.dropped = T.dropped + 1
+            if usable then tell('dropped', entry) end
+        end
+    end
+end
+save()
+return count

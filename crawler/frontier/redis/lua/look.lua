@@ -1,0 +1,12 @@
+-- include shard
+-- The shard in numbers, without changing anything.
+--
+-- Returns {totals, reasons as name, count, …, oldest_ms, due_ms}: ms, '' where there is none.
+
+local _, ready = first_ready()
+local delayed = tonumber(call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2])
+local due = ready and delayed and min(ready, delayed) or ready or delayed
+local values = {}
+for i, field in ipairs(FIELDS) do values[i] = T[field] end
+return {encode(values), call('HGETALL', P .. 'reasons'), ready and string.format('%.0f', max(0, now - ready)) or '',
+    due and string.format('%.0f', max(0, due - now)) or ''}

@@ -1,0 +1,287 @@
+-- The moves of a request between its places: queued, delayed, leased, suspect, dead. Counters change here and nowhere
+-- else.
+
+local ORIGINS = {[0] = {'http://', ''}, {'https://', ''}, {'http://', ':443'}, {'https://', ':80'}}
+
+local function origin_of(name, origin)
+    return ORIGINS[origin][1] .. name .. ORIGINS[origin][2]
+end
+
+local function entry_of(packed)
+    -- A damaged one becomes an entry without a host: `bury` keeps what is left of it.
+    local whole, entry = pcall(decode, packed)
+    if whole and type(entry) == 'table' and #entry == 7 and type(entry[PAYLOAD]) == 'string' then return entry end
+    return {0, 0, 0, 0, 0, '', packed}
+end
+
+-- Queued: those that come in order stand in a list for each host and priority, those that came back in a sorted set
+-- with their place. A list's element is origin and number (6 bytes), then the payload.
+
+local function queue_of(name, priority)
+    return P .. 'q:' .. priority .. ':' .. name
+end
+
+local function place_of(priority, number)
+    return (PRIORITY_MAX - priority) * RANK + number
+end
+
+local function has_bit(mask, priority)
+    return floor(mask / 2 ^ priority) % 2 == 1
+end
+
+local function come_back(entry)
+    -- READY again, at its old place.
+    local host = host_made(entry[HOST])
+    call('ZADD', P .. 'back:' .. entry[HOST], place_of(entry[PRIORITY], entry[NUMBER]), encode(entry))
+    host[READY], host[BACK], T.ready = host[READY] + 1, host[BACK] + 1, T.ready + 1
+end
+
+local function first_back(name)
+    -- The one that goes first among those that came back, packed and as an entry.
+    local key = P .. 'back:' .. name
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if first[1] and R[LIFO] == 1 then
+        local rank = floor(tonumber(first[2]) / RANK) * RANK
+        first = call('ZREVRANGEBYSCORE', key, '(' .. string.format('%.0f', rank + RANK), rank, 'LIMIT', 0, 1)
+    end
+    return first[1], first[1] and entry_of(first[1])
+end
+
+local function first_queued(name, host)
+    -- Which queue goes first, and the number of its head; nil when all are empty.
+    for priority = PRIORITY_MAX, 0, -1 do
+        if has_bit(host[MASK], priority) then
+            local head = call('LINDEX', queue_of(name, priority), R[LIFO] == 1 and -1 or 0)
+            if head then return priority, #head > 5 and struct.unpack('>I5', head, 2) or 0 end
+            host[MASK] = host[MASK] - 2 ^ priority
+        end
+    end
+end
+
+local function take_queued(name, host, priority)
+    local raw = call(R[LIFO] == 1 and 'RPOP' or 'LPOP', queue_of(name, priority))
+    if not raw then return nil end
+    host[READY], T.ready = host[READY] - 1, T.ready - 1
+    if #raw < 6 then return {0, 0, priority, 0, 0, name, raw} end
+    local origin, number = struct.unpack('>BI5', raw)
+    if origin > 3 then origin = 0 end
+    return {number, origin, priority, 0, 0, name, raw:sub(7)}
+end
+
+local function put_back(name, host, entry)
+    -- Undo `take_queued`.
+    local raw = struct.pack('>BI5', entry[ORIGIN], entry[NUMBER]) .. entry[PAYLOAD]
+    call(R[LIFO] == 1 and 'RPUSH' or 'LPUSH', queue_of(name, entry[PRIORITY]), raw)
+    host[READY], T.ready = host[READY] + 1, T.ready + 1
+end
+
+local function take_ready(name, host, accept)
+    -- The host's first READY entry (rule 10), or nil. One that `accept` refuses stays, and is returned with false.
+    local taken, packed, back
+    if host[BACK] > 0 then
+        packed, back = first_back(name)
+        if not packed then host[BACK] = 0 end
+    end
+    if not back and (host[MASK] == 1 or host[READY] > 0) then
+        -- The usual case: no comparison, one call.
+        local priority = 0
+        if host[MASK] ~= 1 then priority = first_queued(name, host) end
+        if priority then taken = take_queued(name, host, priority) end
+        if not taken and priority then
+            host[MASK] = host[MASK] - 2 ^ priority
+            if host[MASK] > 0 then return take_ready(name, host, accept) end
+        end
+        if not taken then
+            T.ready, host[READY], host[MASK] = T.ready - host[READY], 0, 0 -- a queue that somebody took away
+            return nil
+        end
+    elseif back then
+        local priority, number = first_queued(name, host)
+        local before = priority and (priority > back[PRIORITY] or (priority == back[PRIORITY]
+            and (R[LIFO] == 1 and number > back[NUMBER] or R[LIFO] == 0 and number < back[NUMBER])))
+        if before then taken = take_queued(name, host, priority) end
+    end
+    if taken then
+        if not accept or accept(host, taken) then return taken, true end
+        put_back(name, host, taken)
+        return taken, false
+    end
+    if not back then return nil end
+    back[HOST] = name
+    if accept and not accept(host, back) then return back, false end
+    call('ZREM', P .. 'back:' .. name, packed)
+    host[READY], host[BACK], T.ready = host[READY] - 1, host[BACK] - 1, T.ready - 1
+    return back, true
+end
+
+-- Delayed, suspect, dead.
+
+local function numbered(entry)
+    -- Among equal scores the number decides.
+    return struct.pack('>I6', entry[NUMBER]) .. encode(entry)
+end
+
+local function delay_until(entry, due_ms)
+    call('ZADD', P .. 'delayed', due_ms, numbered(entry))
+    local host = host_made(entry[HOST])
+    host[DELAYED], T.delayed = host[DELAYED] + 1, T.delayed + 1
+end
+
+local function suspect(entry, since_ms)
+    call('ZADD', P .. 'suspects', since_ms, numbered(entry))
+    local host = host_made(entry[HOST])
+    host[SUSPECTS], T.suspects = host[SUSPECTS] + 1, T.suspects + 1
+    tell('suspect', entry)
+end
+
+local function suspects()
+    -- The first of them: {entry, since_ms, member} each.
+    if T.suspects == 0 then return {} end
+    local found, names = {}, {}
+    local rows = call('ZRANGE', P .. 'suspects', 0, REAP_MAX - 1, 'WITHSCORES')
+    for i = 1, #rows, 2 do
+        local entry = entry_of(rows[i]:sub(7))
+        found[#found + 1] = {entry, tonumber(rows[i + 1]), rows[i]}
+        names[#names + 1] = entry[HOST]
+    end
+    load_hosts(names)
+    for _, one in ipairs(found) do host_made(one[1][HOST]) end
+    return found
+end
+
+local function take_suspect(one)
+    call('ZREM', P .. 'suspects', one[3])
+    local host = host_made(one[1][HOST])
+    host[SUSPECTS], T.suspects = host[SUSPECTS] - 1, T.suspects - 1
+end
+
+local function bury(entry, reason, detail)
+    T.died, T.dead = T.died + 1, T.dead + 1
+    call('ZADD', P .. 'dead', T.died, struct.pack('>I6', T.died) .. encode({entry, reason, detail, wall}))
+    local host = host_made(entry[HOST])
+    host[DEAD] = host[DEAD] + 1
+    count_reason('bury:' .. reason)
+    tell('bury', entry, nil, reason)
+end
+
+-- Workers.
+
+local workers = {}
+
+local function worker_of(name)
+    if not workers[name] then
+        local packed = call('HGET', P .. 'workers', name)
+        local whole, worker = pcall(decode, packed or '')
+        if not packed or not whole or type(worker) ~= 'table' or #worker ~= 5 then worker = {0, 0, 0, 0, 0} end
+        workers[name] = worker
+    end
+    return workers[name]
+end
+
+local function save_workers()
+    for name, worker in pairs(workers) do call('HSET', P .. 'workers', name, encode(worker)) end
+end
+
+-- Leases: `leases` by serial, `expiry` by time, `held:<worker>` for who dies. `ended` is done at once by `save_leases`.
+
+local ended = {serials = {}, members = {}, workers = {}}
+
+local function expiry_member(serial, lease)
+    -- With the host, so that it can be freed even if the lease's record was damaged.
+    return serial .. ' ' .. lease[L_HOST]
+end
+
+local function leases_of(serials)
+    -- Current leases by serial; a damaged record is left to lapse.
+    local found, names = {}, {}
+    if #serials == 0 then return found end
+    local raws = call('HMGET', P .. 'leases', unpack(serials))
+    for i, serial in ipairs(serials) do
+        if raws[i] then
+            local whole, lease = pcall(decode, raws[i])
+            if whole and type(lease) == 'table' and #lease == 9 then
+                found[serial] = lease
+                names[#names + 1] = lease[L_HOST]
+            end
+        end
+    end
+    load_hosts(names)
+    return found
+end
+
+local function take(serial, lease)
+    -- The lease is no longer current; where its request goes is for the caller.
+    ended.serials[#ended.serials + 1] = serial
+    ended.members[#ended.members + 1] = expiry_member(serial, lease)
+    local name = lease[WORKER]
+    local held = ended.workers[name] or {}
+    held[#held + 1], ended.workers[name] = serial, held
+    local worker, host = worker_of(name), host_made(lease[L_HOST])
+    worker[W_HELD] = worker[W_HELD] - 1
+    if lease[ENTRY] then
+        worker[W_LEASED], T.leased = worker[W_LEASED] - 1, T.leased - 1
+        if lease[ALONE] == 1 then worker[W_ALONE] = worker[W_ALONE] - 1 end
+    else
+        host[ASKING] = 0
+    end
+    return host, worker
+end
+
+local function save_leases()
+    if #ended.serials > 0 then
+        call('ZREM', P .. 'expiry', unpack(ended.members))
+        call('HDEL', P .. 'leases', unpack(ended.serials))
+        for name, held in pairs(ended.workers) do call('SREM', P .. 'held:' .. name, unpack(held)) end
+        ended = {serials = {}, members = {}, workers = {}}
+    end
+end
+
+local function fetch_ended(host)
+    -- The delay starts; one ms more, because clocks cut off (rule 7).
+    host[IN_FLIGHT] = max(0, host[IN_FLIGHT] - 1)
+    local delay = delay_of(host)
+    if delay > 0 then host[NEXT_MS] = now + delay + 1 end
+end
+
+local function crashed_detail(crashes)
+    return crashes .. ' workers died holding this page and nothing else: killed, out of memory, or over parse_max_s'
+end
+
+local function died(serial, lease)
+    -- The lease ended without an outcome (rule 4).
+    local host = take(serial, lease)
+    if lease[FETCHED] == 0 then
+        -- The server may be at it for a while yet, so the host is left alone twice as long.
+        host[IN_FLIGHT] = max(0, host[IN_FLIGHT] - 1)
+        local delay = delay_of(host)
+        if delay > 0 then host[NEXT_MS] = now + 2 * delay + 1 end
+    end
+    local entry = lease[ENTRY]
+    if not entry then return end
+    if lease[ALONE] == 1 then
+        entry[CRASHES], T.crashes = entry[CRASHES] + 1, T.crashes + 1
+        if entry[CRASHES] >= R[CRASHES_MAX] then
+            return bury(entry, 'crashed', crashed_detail(entry[CRASHES]))
+        end
+    end
+    suspect(entry, now)
+end
+
+local function forfeit_held(name, limit)
+    -- A dead worker's leases, oldest first, at most `limit`.
+    local serials = call('SMEMBERS', P .. 'held:' .. name)
+    for i, serial in ipairs(serials) do serials[i] = tonumber(serial) end
+    table.sort(serials)
+    for i = #serials, limit + 1, -1 do serials[i] = nil end
+    local leases = leases_of(serials)
+    for _, serial in ipairs(serials) do
+        if leases[serial] then died(serial, leases[serial]) end
+    end
+    return #serials
+end
+
+local function save_all()
+    save_leases()
+    save_workers()
+    save()
+end

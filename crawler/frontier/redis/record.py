@@ -1,0 +1,174 @@
+"""How the scripts' values look on the wire and in the keys: MessagePack arrays, requests as the codec's JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from crawler.codec import decode_request
+from crawler.error import BadRecord
+from crawler.frontier.policy import ms
+from crawler.model import DeadLetter, Request, Rules
+from crawler.url import fingerprint
+
+SCHEMA: Final = "1"
+"""Version of keys and scripts."""
+
+TOTALS: Final = (
+    *("ready", "delayed", "leased", "suspects", "dead", "done", "pages", "items", "bytes", "added", "dropped"),
+    *("retries", "crashes", "hosts", "open", "closed", "lost", "serial", "number", "opened", "died", "seen", "buckets"),
+    *("asked_ms", "grace_ms", "forgetting", "drain_request", "drain_ms", "drain_worker", "drain_host"),
+)
+"""The fields of a shard's totals, as in shard.lua."""
+
+HOST: Final = (
+    *("id", "in_flight", "next_ms", "paused_ms", "due_ms", "failures", "steps", "down", "asking", "own_delay"),
+    *("ready", "mask", "back", "suspects", "delayed", "dead", "done", "placed", "doomed"),
+)
+"""The fields of a host as in shard.lua; two for each origin follow."""
+
+LOW_BITS: Final = 0xFFFFFF
+"""Of a fingerprint: they say which bucket of the seen set it is in."""
+
+pack = msgspec.msgpack.Encoder().encode
+"""Bytes are not understood by the server's Lua: give it text."""
+
+_Entry = tuple[int, int, int, int, int, str, msgspec.Raw]
+_leases: Final = msgspec.msgpack.Decoder(tuple[str, str, str, int, int, int, int, int, _Entry | bool])
+_letters: Final = msgspec.msgpack.Decoder(tuple[_Entry, str, str, int])
+_entries: Final = msgspec.msgpack.Decoder(_Entry)
+_hosts: Final = msgspec.msgpack.Decoder(list[int])
+_totals: Final = msgspec.msgpack.Decoder(list[int | str])
+
+
+class Entry(NamedTuple):
+    """A request that is not finished."""
+
+    number: int
+    origin: int
+    priority: int
+    attempts: int
+    crashes: int
+    host: str
+    payload: bytes
+
+    def request(self) -> Request:
+        """Of a damaged record only the host is known."""
+        try:
+            return decode_request(self.payload)
+        except BadRecord:
+            return Request(url=f"http://{self.host or 'damaged.invalid'}/")
+
+
+def pack_rules(rules: Rules) -> bytes:
+    """In the order of the constants in shard.lua."""
+    return pack(
+        (
+            ms(rules.lease_s),
+            ms(rules.suspect_wait_s),
+            rules.crashes_max,
+            rules.pending_max,
+            ms(rules.delay_s),
+            rules.per_host,
+            int(rules.robots),
+            rules.host_failures_max,
+            rules.host_backoff_s,
+            rules.host_backoff_max_s,
+            rules.pages_max,
+            rules.bytes_max,
+            int(rules.order == "lifo"),
+        )
+    )
+
+
+def origin_number(url: str) -> int:
+    """Which of a host's four origins a canonical URL belongs to: 0 http, 1 https, 2 http on 443, 3 https on 80."""
+    secure = url.startswith("https:")
+    place = url[8 if secure else 7 : url.index("/", 8)]
+    if place.endswith(":80" if secure else ":443"):
+        return 3 if secure else 2
+    return int(secure)
+
+
+def origins(host: str) -> tuple[str, ...]:
+    """The four of a host, by number."""
+    return f"http://{host}", f"https://{host}", f"http://{host}:443", f"https://{host}:80"
+
+
+def unpack_totals(packed: bytes) -> dict[str, Any]:
+    """Totals by name."""
+    return dict(zip(TOTALS, _totals.decode(packed), strict=True))
+
+
+def unpack_host(packed: bytes) -> tuple[dict[str, int], list[int]]:
+    """A host's fields by name, and its origins' (expires_ms, fetched_ms), flat. Raises BadRecord."""
+    try:
+        values = _hosts.decode(packed)
+    except msgspec.MsgspecError as error:
+        raise BadRecord(f"damaged host record: {error}") from None
+    return dict(zip(HOST, values, strict=False)), values[len(HOST) :]
+
+
+def unpack_entry(packed: bytes) -> Entry:
+    """What cannot be read becomes an entry without a host, as in moves.lua."""
+    try:
+        entry = _entries.decode(packed)
+    except msgspec.MsgspecError:
+        return Entry(0, 0, 0, 0, 0, "", packed)
+    return _entry(entry)
+
+
+def unpack_queued(raw: bytes, host: str, priority: int) -> Entry:
+    """An element of a host's queue: origin and number in six bytes, then the payload."""
+    if len(raw) < 6:
+        return Entry(0, 0, priority, 0, 0, host, raw)
+    return Entry(int.from_bytes(raw[1:6]), raw[0], priority, 0, 0, host, raw[6:])
+
+
+def unpack_lease(packed: bytes) -> tuple[Entry, str] | None:
+    """The entry and the worker of a leased page; None for a robots.txt, and for a damaged record."""
+    try:
+        _, worker, *_, entry = _leases.decode(packed)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(entry, bool):
+        return None
+    return _entry(entry), worker
+
+
+def unpack_letter(member: bytes) -> tuple[int, DeadLetter]:
+    """The number of a death, and the letter."""
+    number = int.from_bytes(member[:6])
+    try:
+        entry, reason, detail, died_ms = _letters.decode(member[6:])
+    except msgspec.MsgspecError as error:
+        lost = Entry(0, 0, 0, 0, 0, "", b"")
+        return number, _letter(lost, "damaged_record", f"the dead letter itself: {error}", 0)
+    return number, _letter(_entry(entry), reason, detail, died_ms)
+
+
+def _letter(entry: Entry, reason: str, detail: str, died_ms: int) -> DeadLetter:
+    request = entry.request()
+    return DeadLetter(
+        request=request,
+        fingerprint=fingerprint(request),
+        host=entry.host,
+        reason=reason,
+        detail=detail,
+        attempts=entry.attempts,
+        crashes=entry.crashes,
+        died_ms=died_ms,
+    )
+
+
+def _entry(packed: _Entry) -> Entry:
+    number, origin, priority, attempts, crashes, host, payload = packed
+    return Entry(number, origin, priority, attempts, crashes, host, _text(payload))
+
+
+def _text(raw: msgspec.Raw) -> bytes:
+    """The bytes of a MessagePack string, which a hand may have made no UTF-8 (https://msgpack.org, str format)."""
+    data = bytes(raw)
+    head = {0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1)
+    return data[head:]

@@ -1,0 +1,111 @@
+"""A crawl's shards on the server: their keys, which host is in which, and running a script on some or all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+from crawler.error import SettingsError
+from crawler.frontier.policy import parse_token
+from crawler.frontier.redis.record import pack_rules
+from crawler.frontier.redis.scripts import script
+from crawler.frontier.redis.wire import Wire
+from crawler.model import Rules
+
+KEY: Final = "crawler:{%s:%d}"
+"""A shard's own key; all others start with it. What is in braces decides on the hash slot (Redis Cluster spec)."""
+
+CRAWLS: Final = "crawler:crawls"
+"""A hash of the crawls of the server: name -> when it began, in ms."""
+
+CALL_MAX: Final = 200
+"""Rows that one script call may touch; longer batches are several calls of one trip."""
+
+PRODUCER: Final = "producer"
+_ADDRESS = re.compile(r"[\d.]+|\[[0-9a-f:.]+\]")
+
+
+def shard_of(host: str, shards: int) -> int:
+    """By the last two labels of the host's name, or its whole IP address: what may have to be polite together, a
+    registrable domain, is in one shard."""
+    if shards == 1:
+        return 0
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    if not _ADDRESS.fullmatch(name):
+        name = ".".join(name.split(".")[-2:])
+    return crc32(name.encode()) % shards
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be part of a key. Raises SettingsError."""
+    if not name or len(name) > 200 or re.search(r"[{}\s\x00-\x1f]", name):
+        raise SettingsError(f"crawl name {name!r}: on Redis it has 1 to 200 characters, no spaces and no braces")
+    return name
+
+
+class Shards:
+    """Thread-safe."""
+
+    def __init__(self, wire: Wire, name: str, rules: Rules, clock: Callable[[], int] | None) -> None:
+        """`clock`: None, so that the server's own is used; tests bring theirs."""
+        self.wire = wire
+        self.name = check_name(name)
+        self.rules = rules
+        self.count = 1
+        self._packed_rules = pack_rules(rules)
+        self._clock = clock
+        self._generations: dict[int, bytes] = {}
+
+    def key(self, shard: int) -> str:
+        return KEY % (self.name, shard)
+
+    def of(self, host: str) -> int:
+        return shard_of(host, self.count)
+
+    def run(self, name: str, shard: int, *arguments: Any, durable: bool = False) -> Any:
+        """One script on one shard. One trip."""
+        return self.wire.run(script(name), self.key(shard), *self._all(arguments), durable=durable)
+
+    def runs(self, name: str, calls: Sequence[tuple[int, Sequence[Any]]], *, durable: bool = False) -> list[Any]:
+        """One script on several shards, several times on one if need be, in that order. One trip to each server."""
+        if len(calls) == 1:
+            shard, arguments = calls[0]
+            return [self.run(name, shard, *arguments, durable=durable)]
+        keyed = [(self.key(shard), self._all(arguments)) for shard, arguments in calls]
+        return self.wire.runs(script(name), keyed, durable=durable)
+
+    def each(self, name: str, *arguments: Any) -> list[Any]:
+        """One script on every shard."""
+        return self.runs(name, [(shard, arguments) for shard in range(self.count)])
+
+    def _all(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        return (self._clock() if self._clock else 0, self._packed_rules, *arguments)
+
+    def prefix(self, shard: int) -> str:
+        """What the keys of the shard's present generation start with. One trip."""
+        generation = self.wire.call(self.key(shard), "HGET", self.key(shard), "generation")
+        return f"{self.key(shard)}:{int(generation or 0)}:"
+
+    # Tokens. A lease's serial says which shard gave it; producers live in shard 0.
+
+    def token(self, request_id: str, shard: int, serial: int) -> str:
+        return f"{request_id}:{serial * self.count + shard}"
+
+    def parse(self, token: str) -> tuple[int, int, str]:
+        """Shard, serial, request_id; serial 0, which no lease has, when it cannot be a token."""
+        request_id, number = parse_token(token)
+        if number < 0:
+            return 0, 0, request_id
+        if request_id == PRODUCER:
+            return 0, number, PRODUCER
+        return number % self.count, number // self.count, request_id
+
+    def grouped(self, rows: Mapping[int, Sequence[Any]]) -> list[tuple[int, Sequence[Any]]]:
+        """Rows by shard, cut into pieces that one call may touch."""
+        return [
+            (shard, some[start : start + CALL_MAX])
+            for shard, some in rows.items()
+            for start in range(0, len(some), CALL_MAX)
+        ]
