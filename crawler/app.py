@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from crawler import plugin
@@ -12,43 +11,32 @@ from crawler.exchange import HISTORY, Exchange
 from crawler.exchange.sqlite import SqliteExchange
 from crawler.frontier import Frontier
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.home import MEMORY, local, named, on_server, open_redis, state_of
 from crawler.model import LOG_KIND, Queue
 from crawler.settings import PipelineTable, Settings
 from crawler.spider import Spider
 from crawler.view import Transition
 
-FOLDER = Path(".crawler")
-"""Where crawls live that were given no state file."""
-MEMORY = "memory:"
 
-
-def state_of(settings: Settings, name: str, given: str | None) -> str:
-    """`--state`, or `frontier.url`, or `.crawler/<name>.db`. Raises SettingsError for a scheme that is not built in."""
-    url = given or settings.frontier.url
-    if not url:
-        return str(FOLDER / f"{name}.db")
-    if url.startswith(MEMORY):
-        return MEMORY
-    scheme, colon, path = url.partition(":")
-    if colon and scheme == "sqlite":
-        return path.removeprefix("//")
-    if colon and path.startswith("//"):
-        raise SettingsError(f"frontier.url: {scheme}: is not known here; use sqlite:FILE or memory:")
-    return url
-
-
-def open_frontier(settings: Settings, state: str, *, name: str = "crawl") -> Frontier:
-    """Raises SettingsError when the file is no state file of this version, BackendError when the disk says no."""
+def open_frontier(settings: Settings, state: str, *, name: str = "crawl", role: str = "look") -> Frontier:
+    """`role`: what the process does, as a server sees it. Raises SettingsError when there is something else than a
+    crawl of this version, BackendError when disk or server say no."""
     if state == MEMORY:
         from crawler.frontier.memory import MemoryFrontier  # only who wants it pays for it
 
         return MemoryFrontier(settings.rules(), name=name)
+    if on_server(state):
+        return open_redis(settings, named(state), role=role)
     return SqliteFrontier(state, settings.rules(), name=name)
 
 
 def open_transitions(settings: Settings, state: str) -> Iterator[Transition | None]:
     """The steps of a crawl's requests from now on, without end; None when there was none for a while, at least once a
     second. Of a crawl in files outcomes only, as its history gets them. Raises SettingsError when it keeps none."""
+    if on_server(state):
+        from crawler.frontier.redis.watching import transitions
+
+        return transitions(open_redis(settings, named(state)))
     from pipelines import tail  # only who watches pays for it
 
     if not settings.exchange.history:
@@ -71,7 +59,7 @@ def exchange_state(settings: Settings, state: str) -> str:
     """The exchange's file: the frontier's, unless exchange.url names another. Raises SettingsError when one of both is
     in memory and the other is not: they live and die together."""
     if not settings.exchange.url:
-        return state
+        return local(state)
     place = state_of(settings, "", settings.exchange.url)
     if (place == MEMORY) != (state == MEMORY):
         raise SettingsError(
@@ -81,7 +69,7 @@ def exchange_state(settings: Settings, state: str) -> str:
 
 
 def history_path(state: str) -> str:
-    return f"{state}.history"
+    return f"{local(state)}.history"
 
 
 def queues(pipelines: dict[str, PipelineTable]) -> tuple[Queue, ...]:

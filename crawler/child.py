@@ -14,7 +14,7 @@ from time import sleep
 
 import msgspec
 
-from crawler import app
+from crawler import app, home
 from crawler.caller import Caller
 from crawler.error import BackendError, SettingsError
 from crawler.exchange import Exchange
@@ -138,8 +138,9 @@ def _work(plan: Plan, parent: int, name: str) -> None:
     settings = plan.settings
     sys.setswitchinterval(SWITCH_S)
     with (
-        app.open_frontier(settings, plan.state, name=plan.name) as frontier,
+        app.open_frontier(settings, plan.state, name=plan.name, role=home.WORKING) as frontier,
         app.open_exchange(settings, plan.state) as exchange,
+        home.presence(frontier, plan.state, name),
     ):
         worker = make_worker(plan, frontier, exchange, name, Watchdog(settings.worker.parse_max_s))
 

@@ -39,6 +39,7 @@ class Committer:
         self._keeper = keeper
         self._known = known
         self._spider = spider
+        self._epoch = frontier.epoch()
 
     def commit(self, batch: Sequence[Ended]) -> int:
         """Publish, add, settle; returns how many settlements were current. Work whose lease was lost is dropped whole.
@@ -50,6 +51,10 @@ class Committer:
             raise
 
     def _commit(self, batch: Sequence[Ended]) -> int:
+        epoch = self._frontier.epoch()
+        if epoch != self._epoch:  # the store may have lost its last writes: what it knew is not known any more
+            self._known.clear()
+            self._epoch = epoch
         held = [ended for ended in batch if self._keeper.holds(ended.lease.token)]
         messages = [message for ended in held for message in self._messages(ended)]
         if messages:
@@ -59,6 +64,8 @@ class Committer:
             self._frontier.add(tuple(found.values()))
             self._known.update(found)
         stale: Sequence[str] = ()
+        if held and self._frontier.epoch() != epoch:
+            raise BackendError("the frontier's server went away between links and settlement: both again")
         if held:
             stale = self._frontier.settle([Settlement(ended.lease.token, ended.outcome) for ended in held])
         self._keeper.drop(ended.lease.token for ended in batch)

@@ -17,9 +17,10 @@ from time import monotonic
 
 import msgspec
 
-from crawler import app, child
+from crawler import app, child, home
 from crawler.error import BackendError, SettingsError
 from crawler.fleet import EXIT_SETTINGS, Fleet, Member
+from crawler.frontier import Frontier
 from crawler.plan import Plan
 from crawler.report import Report, Snapshot, memory_bytes, report, unstored
 from crawler.seed import SeedReport
@@ -38,7 +39,7 @@ Tick = Callable[[Snapshot], None]
 def launch(plan: Plan, on_tick: Tick = lambda snapshot: None) -> Report:
     """Run to the end, blocking; `on_tick` is called about four times a second. Raises SettingsError when a child
     refuses its settings (it has said why), BackendError when the store cannot be opened at the start."""
-    if plan.state == app.MEMORY:
+    if plan.state == home.MEMORY:
         return launch_solo(plan, on_tick)
     return _Run(plan, on_tick).run()
 
@@ -65,6 +66,8 @@ class _Run:
         self._seeded: SeedReport | None = None
         self._seed_report = TemporaryFile()  # noqa: SIM115 (no name, gone with this run; a pipe would hold a long one up)
         self._queues = tuple(plan.pipelines) if plan.chosen is None else plan.chosen
+        self._untold: list[str] = []
+        """Dead workers that the frontier could not be told of yet."""
 
     def run(self) -> Report:
         plan = self._plan
@@ -188,6 +191,7 @@ class _Run:
             self._peak_bytes = max(self._peak_bytes, memory_bytes((os.getpid(), *fleet.pids())))
         try:
             with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+                self._forfeit(frontier)
                 counts, workers, self._finish = frontier.counts(), frontier.workers(), frontier.finished()
                 with app.open_exchange(plan.settings, plan.state) as exchange:
                     queues = exchange.counts()
@@ -205,12 +209,17 @@ class _Run:
 
     def _worker_died(self, name: str) -> bool:
         plan = self._plan
-        with suppress(BackendError):  # while the store is away; its OS lock tells the other workers as well
-            with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
-                settled = any(row.name == name and row.pages for row in frontier.workers())
-                frontier.forfeit(name)
+        self._untold.append(name)
+        with suppress(BackendError), app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
+            settled = any(row.name == name and row.pages for row in frontier.workers())
+            self._forfeit(frontier)
             return settled
-        return False
+        return False  # the store is away: it is told at a later look
+
+    def _forfeit(self, frontier: Frontier) -> None:
+        while self._untold:
+            frontier.forfeit(self._untold[0])
+            self._untold.pop(0)
 
     def _consumer_died(self, queue: str, name: str) -> bool:
         plan = self._plan

@@ -3,6 +3,7 @@ everything that can be checked before a process starts."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from crawler import app
+from crawler import app, home
 from crawler.error import BadUrl, SettingsError
 from crawler.model import CrawlRecord, Request
 from crawler.seed_file import open_list
@@ -19,8 +20,9 @@ from crawler.settings import PipelineTable, Settings
 from crawler.spider import Spider
 from crawler.sqlitefile import is_state, remove_file
 from crawler.url import URL_CHARS_MAX, canonical, host
-from crawler.workerlock import in_use
 from pipelines import output
+
+log = logging.getLogger("crawler.plan")
 
 OUT = "out"
 """Name of the pipeline that `-o` makes."""
@@ -90,17 +92,18 @@ def prepare(
     app.make_spider(spider, settings.spider)
     sources = (*urls, *seed_files) or tuple(spider.seeds)
     name = name_of(settings, sources)
-    path = app.state_of(settings, name, state)
-    if not sources and (fresh or path == app.MEMORY or not Path(path).exists()):
+    path = home.state_of(settings, name, state)
+    if not sources and (fresh or not home.exists(settings, path)):
         raise SettingsError("nothing to crawl: give a URL or --seeds FILE (crawler run --help shows examples)")
     _check_pipelines({**settings.pipelines, **({OUT: _out(out)} if out else {})})
     _check_sources(sources)
-    if out and os.path.realpath(out) == os.path.realpath(path):
+    if out and os.path.realpath(out) == os.path.realpath(home.local(path)):
         raise SettingsError(f"-o {out}: that is the crawl's state file; give another")
     if fresh:
         _start_over(
             settings, path, _outputs(_pipelines(settings, out, CrawlRecord(name=name), default=f"{name}.jsonl"))
         )
+    _check_server(settings, path)
     with app.open_frontier(settings, path, name=name) as frontier:
         record = frontier.record()
         pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
@@ -118,7 +121,7 @@ def prepare(
         spider=spider,
         hosts=hosts,
         sources=sources,
-        workers=1 if path == app.MEMORY else settings.worker.processes,
+        workers=1 if path == home.MEMORY else settings.worker.processes,
         pipelines=app.with_history(settings, path, pipelines),
         outputs={name: _shown(place) for name, place in outputs.items()},
     )
@@ -127,8 +130,9 @@ def prepare(
 def seeding(settings: Settings, sources: Sequence[str], state: str | None) -> Plan:
     """The plan of `crawler seed`: creates the state, and leaves outputs to who will store."""
     spider = app.load_spider(settings)
-    path = app.state_of(settings, name_of(settings, sources), state)
+    path = home.state_of(settings, name_of(settings, sources), state)
     _check_sources(sources)
+    _check_server(settings, path)
     with app.open_frontier(settings, path, name=name_of(settings, sources)) as frontier:
         record = frontier.record()
         hosts = _hosts(settings, spider, record, sources)
@@ -138,6 +142,7 @@ def seeding(settings: Settings, sources: Sequence[str], state: str | None) -> Pl
 
 def work(settings: Settings, state: str, *, until_finished: bool) -> Plan:
     """The plan of `crawler work`: workers alone, on a crawl that exists."""
+    _check_server(settings, state)
     with app.open_frontier(settings, state) as frontier:
         record = frontier.record()
     settings = _with_spider(settings, record)
@@ -177,12 +182,6 @@ def store(settings: Settings, state: str, names: Sequence[str], *, copies: int, 
     )
 
 
-def remove_crawl(path: str | Path) -> None:
-    """Delete a crawl's state and history, not its outputs."""
-    remove_file(path)
-    remove_file(app.history_path(str(path)))
-
-
 def remove_outputs(outputs: Mapping[str, str]) -> None:
     """Delete output files and what lies beside them. Raises SettingsError."""
     for path in outputs.values():
@@ -195,6 +194,12 @@ def _check_pipelines(pipelines: Mapping[str, PipelineTable]) -> None:
         app.pipeline_class(name, table)
         if isinstance(table.arguments.get("path"), str):
             output.check(table.arguments["path"])
+
+
+def _check_server(settings: Settings, path: str) -> None:
+    """Raises SettingsError for a server that cannot keep a crawl; warns of one that is unwise."""
+    for warning in home.check_server(settings, path):
+        log.warning("%s", warning)
 
 
 def _check_sources(sources: Iterable[str]) -> None:
@@ -212,7 +217,7 @@ def _check_output(settings: Settings, path: str, outputs: Mapping[str, str], rec
             f"{path}: this crawl writes to {shown}; {_shown(now)} would miss what is stored there already. "
             f"Use -o {shown}, or --fresh to start over, or another --state FILE for a second crawl"
         )
-    if now is not None and path != app.MEMORY and not Path(now).exists():
+    if now is not None and path != home.MEMORY and not Path(now).exists():
         with app.open_exchange(settings, path) as exchange:
             counts = exchange.counts().get(OUT)
         if counts is not None and counts.done:
@@ -226,21 +231,21 @@ def _start_over(settings: Settings, path: str, wanted: Mapping[str, str]) -> Non
     """Remove the crawl at `path` with its outputs, and what a crawl left at those that are wanted now. Refuses while
     somebody works on it, and to remove what no crawl has written."""
     recorded: Mapping[str, str] = {}
-    if path != app.MEMORY and Path(path).exists():
-        if in_use(f"{path}-workers"):
+    if home.exists(settings, path):
+        if home.is_running(settings, path):
             raise SettingsError(f"{path}: a process works on this crawl; stop it first, then --fresh")
         try:
             with app.open_frontier(settings, path) as frontier:
                 recorded = frontier.record().outputs
         except SettingsError:
-            if not is_state(path):
+            if not home.on_server(path) and not is_state(path):
                 raise
     for place in set(wanted.values()) - set(recorded.values()):
         if Path(place).exists() and not output.is_ours(place):
             raise SettingsError(f"{_shown(place)} was not written by a crawl: move it away, or give another -o")
-    if path != app.MEMORY:
-        remove_crawl(path)
-        if (place := app.exchange_state(settings, path)) != path and is_state(place):
+    if path != home.MEMORY:
+        home.remove(settings, path)
+        if (place := app.exchange_state(settings, path)) != path and place != home.MEMORY and is_state(place):
             remove_file(place)
     remove_outputs({**wanted, **{f"{name} before": place for name, place in recorded.items()}})
 

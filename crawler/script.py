@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crawler import plan as plans
-from crawler.app import MEMORY
+from crawler.home import MEMORY
 from crawler.launch import launch
 from crawler.model import Message
 from crawler.report import Report

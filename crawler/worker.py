@@ -81,6 +81,7 @@ class Worker:
         """Work until stopped, or until the crawl is over. Raises nothing that a server's absence causes."""
         self._loop = asyncio.get_running_loop()
         self._keeper.start()
+        self._frontier.listen(self._on_ready)
         loops = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._report_loop())]
         try:
             async with self._visitor:
@@ -179,6 +180,12 @@ class Worker:
             self._fetched.append(token)
             self._report.set()
             await asyncio.sleep(0)
+
+    def _on_ready(self) -> None:
+        """Some thread: requests became ready where nothing was."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._changed.set)
 
     def _on_lost(self, tokens: tuple[str, ...]) -> None:
         """Keeper's thread: stop working on what somebody else may hold now."""

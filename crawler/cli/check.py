@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,15 +106,28 @@ def writable(path: Path) -> None:
         raise SettingsError(f"{path}: cannot be created, since {folder} is not a writable folder")
 
 
+def _server(settings: Settings, given: str | None) -> str:
+    """The server as it is; nothing is created there."""
+    from crawler import home
+
+    warnings = home.check_server(settings, home.state_of(settings, "", given))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    names = ", ".join(home.server_crawls(settings)) or "none yet"
+    return f"Redis answers; crawls: {names}"
+
+
 def _state(settings: Settings, given: str | None) -> str:
     """Open the frontier and the exchange if they exist; a check creates nothing."""
-    from crawler import app
+    from crawler import app, home
     from crawler.cli import state
 
+    if home.is_redis(settings.frontier.url):
+        return _server(settings, given)
     if not given and not settings.frontier.url:
         return "none yet: .crawler/<first host>.db"
-    place = app.state_of(settings, "", given)
-    if place == app.MEMORY:
+    place = home.state_of(settings, "", given)
+    if place == home.MEMORY:
         return "memory: nothing is kept"
     if not Path(place).exists() and not given:
         writable(Path(place))

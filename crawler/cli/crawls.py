@@ -59,33 +59,50 @@ def _add_names(parser: argparse.ArgumentParser) -> None:
 
 
 def ls(arguments: argparse.Namespace) -> int:
-    rows = [_row(arguments, path) for path in state.states()]
+    settings = option.load(arguments)
+    rows = [_row(settings, place) for place in _places(settings)]
     if arguments.json:
         import msgspec
 
         for row in rows:
             print(msgspec.json.encode(row).decode())
     elif not rows:
-        print("no crawls in .crawler/ here")
+        print("no crawls here: none in .crawler/, and frontier.url names no server that has any")
     else:
         head = ("name", "phase", "pages", "items", "ready", "dead", "size")
-        print(table(head, [[size(row[k]) if k == "size" else row.get(k, "-") for k in head] for row in rows]))
+        print(
+            table(head, [[size(row[k]) if k == "size" and k in row else row.get(k, "-") for k in head] for row in rows])
+        )
         for row in rows:
             if "error" in row:
                 print(f"{row['name']}: {row['error']}", file=sys.stderr)
     return 0
 
 
-def _row(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
+def _places(settings: Settings) -> list[str]:
+    """The states of the folder, and of the server if the settings name one."""
+    from crawler import home
+
+    places = [str(path) for path in state.states()]
+    if home.is_redis(settings.frontier.url):
+        places += [f"{home.SERVER}{name}" for name in home.server_crawls(settings)]
+    return places
+
+
+def _row(settings: Settings, place: str) -> dict[str, Any]:
     """One crawl in numbers; one that cannot be read says why."""
-    from crawler import app
+    from crawler import app, home
     from crawler.cli.status import phase
 
-    row: dict[str, Any] = {"name": path.stem, "state": str(path), "size": path.stat().st_size}
+    row: dict[str, Any] = {"name": _name(place), "state": place}
+    if not home.on_server(place):
+        row["size"] = Path(place).stat().st_size
     try:
-        with app.open_frontier(option.load(arguments), str(path)) as frontier:
+        with app.open_frontier(settings, place, name=_name(place)) as frontier:
             counts = frontier.counts()
-            row["phase"] = phase(frontier.record(), frontier.finished(), counts, running=state.is_running(str(path)))
+            row["phase"] = phase(
+                frontier.record(), frontier.finished(), counts, running=home.is_running(settings, place)
+            )
             row |= {key: getattr(counts, key) for key in ("pages", "items", "ready", "delayed", "leased", "dead")}
     except (SettingsError, BackendError) as error:
         row |= {"phase": "unreadable", "error": str(error)}
@@ -113,22 +130,28 @@ def _set_paused(arguments: argparse.Namespace, *, paused: bool) -> int:
 
 
 def rm(arguments: argparse.Namespace) -> int:
-    from crawler import plan
+    from crawler import home, plan
 
     settings = option.load(arguments)
     for place in [state.resolve(settings, name) for name in arguments.names]:
-        name, outputs = Path(place).stem, _outputs(settings, place)
+        name, outputs = _name(place), _outputs(settings, place)
         going = {pipeline: path for pipeline, path in outputs.items() if arguments.outputs and Path(path).exists()}
-        if state.is_running(place):
+        if home.is_running(settings, place):
             raise SettingsError(f"{name} is running: stop it first (Ctrl-C in its terminal, or kill its process)")
         if not arguments.yes and not _confirmed(place, going.values()):
             print(f"{name}: kept")
             continue
-        plan.remove_crawl(place)
+        home.remove(settings, place)
         plan.remove_outputs(going)
         left = [path for pipeline, path in outputs.items() if pipeline not in going and Path(path).exists()]
         print(f"{name}: removed" + (f"; results kept: {', '.join(left)}" if left else ""))
     return 0
+
+
+def _name(place: str) -> str:
+    from crawler import home
+
+    return home.named(place) if home.on_server(place) else Path(place).stem
 
 
 def _outputs(settings: Settings, place: str) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Which crawl a command means: a state file by its path, a crawl by its name, or the only one in the folder."""
+"""Which crawl a command means: a state file by its path, a crawl by its name, or the only one in the folder; with a
+server in `frontier.url`, a crawl of that server by its name, or the only one there."""
 
 from __future__ import annotations
 
@@ -13,46 +14,54 @@ if TYPE_CHECKING:
 
 def states() -> list[Path]:
     """The crawls of the folder, by name."""
-    return sorted(_folder().glob("*.db"))
+    from crawler import home
 
-
-def _folder() -> Path:
-    from crawler import app
-
-    return app.FOLDER
+    return sorted(home.FOLDER.glob("*.db"))
 
 
 def resolve(settings: Settings, given: str | None) -> str:
-    """The state of an existing crawl: `given` as a path or as a name in `.crawler`, else the settings'
+    """The state of an existing crawl: `given` as a path or as a name in `.crawler` or on the server, else the settings'
     frontier, else the only crawl there. Raises SettingsError when there is none, or more than one to choose from."""
-    from crawler import app
+    from crawler import home
 
+    if home.is_redis(settings.frontier.url):
+        place = home.state_of(settings, "", given)
+        if home.on_server(place):
+            return _on_server(settings, home.named(place))
     if given or settings.frontier.url:
-        place = app.state_of(settings, "", given)
-        if place == app.MEMORY:
+        place = home.state_of(settings, "", given)
+        if place == home.MEMORY:
             raise SettingsError("a memory: crawl lives only inside the process that runs it: nothing to look at here")
         return _existing(place)
     found = states()
     if not found:
         raise SettingsError(
-            f"no crawl in {_folder()}/ here; name its state file with --state FILE, or start one: crawler run URL"
+            f"no crawl in {home.FOLDER}/ here; name its state file with --state FILE, or start one: crawler run URL"
         )
     if len(found) > 1:
         names = ", ".join(path.stem for path in found)
-        raise SettingsError(f"which crawl? There are {len(found)} in {_folder()}/: {names}. Say --state NAME")
+        raise SettingsError(f"which crawl? There are {len(found)} in {home.FOLDER}/: {names}. Say --state NAME")
     return str(found[0])
 
 
-def is_running(place: str) -> bool:
-    """Whether a process works on this state file: workers and consumers hold an OS lock for as long as they live."""
-    from crawler.workerlock import in_use
+def _on_server(settings: Settings, name: str) -> str:
+    from crawler import home
 
-    return in_use(f"{place}-workers")
+    found = home.server_crawls(settings)
+    if not found:
+        raise SettingsError("no crawl on the server of frontier.url; start one: crawler run URL")
+    if not name and len(found) > 1:
+        raise SettingsError(f"which crawl? There are {len(found)} on the server: {', '.join(found)}. Say --state NAME")
+    if name and name not in found:
+        raise SettingsError(f"no such crawl on the server of frontier.url: {name} (there: {', '.join(found)})")
+    return f"{home.SERVER}{name or found[0]}"
 
 
 def _existing(given: str) -> str:
-    for path in (Path(given), _folder() / f"{given}.db"):
+    from crawler import home
+
+    for path in (Path(given), home.FOLDER / f"{given}.db"):
         if path.is_file():
             return str(path)
     names = ", ".join(path.stem for path in states()) or "none"
-    raise SettingsError(f"no such crawl: {given} (in {_folder()}/: {names})")
+    raise SettingsError(f"no such crawl: {given} (in {home.FOLDER}/: {names})")

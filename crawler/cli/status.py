@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crawler.exchange import Exchange
     from crawler.frontier import Frontier
     from crawler.model import CrawlRecord
+    from crawler.settings import Settings
     from crawler.view import Counts, Finish, Host
 
 EXAMPLES = """\
@@ -56,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     with app.open_frontier(settings, place) as frontier, app.open_exchange(settings, place) as exchange:
         watch = Watch()
         if arguments.watch is None:
-            _show(look(frontier, exchange, place, arguments.hosts, watch), as_json=arguments.json, watching=False)
+            view = look(settings, frontier, exchange, place, arguments.hosts, watch)
+            _show(view, as_json=arguments.json, watching=False)
             return 0
         try:
             while True:
-                view = look(frontier, exchange, place, arguments.hosts, watch)
+                view = look(settings, frontier, exchange, place, arguments.hosts, watch)
                 _show(view, as_json=arguments.json, watching=True)
                 time.sleep(max(0.1, arguments.watch))
         except KeyboardInterrupt:  # the way to leave
@@ -89,9 +91,11 @@ class Watch:
         return {name: speed.per_second() for name, speed in self._hosts.items() if speed.known()}
 
 
-def look(frontier: Frontier, exchange: Exchange, place: str, hosts: int, watch: Watch) -> dict[str, Any]:
+def look(
+    settings: Settings, frontier: Frontier, exchange: Exchange, place: str, hosts: int, watch: Watch
+) -> dict[str, Any]:
     """Everything that status shows, with values of the model. Cost: some small reads."""
-    from crawler.cli.state import is_running
+    from crawler.home import is_running
 
     record, counts = frontier.record(), frontier.counts()
     finish, most = frontier.finished(), frontier.hosts(hosts) if hosts else ()
@@ -99,7 +103,7 @@ def look(frontier: Frontier, exchange: Exchange, place: str, hosts: int, watch: 
     return {
         "name": record.name,
         "state": place,
-        "phase": phase(record, finish, counts, running=is_running(place)),
+        "phase": phase(record, finish, counts, running=is_running(settings, place)),
         "finish": finish,
         "counts": counts,
         "pages_per_second": watch.pages_per_second(),

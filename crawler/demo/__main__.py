@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 RUN_DEFAULTS = (
     (("--delay",), "0"),
     (("--per-host",), "0"),
-    (("--state",), ".crawler/demo.db"),
+    (("--state", "--set"), "crawl.name=demo"),
     (("-o", "--out"), "demo.jsonl"),
 )
 """Options of `crawler run` that --run gives when they are not given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +60,13 @@ def contestants(rivals_python: Path) -> list[Contestant]:
     ]
 
 
-def versions(python: Path) -> dict[str, str]:
-    """Versions of `PACKAGES` in the interpreter's environment."""
+def versions(python: Path, packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of those packages that are in the interpreter's environment."""
     code = (
         "import importlib.metadata as m, json, sys; "
         "print(json.dumps({n: m.version(n) for n in sys.argv[1:] if any(m.distributions(name=n))}))"
     )
-    answer = subprocess.run([python, "-c", code, *PACKAGES], check=True, capture_output=True, text=True)
+    answer = subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True)
     found: dict[str, str] = json.loads(answer.stdout)
     return found
 

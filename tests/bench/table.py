@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+MARKERS = "<!-- {}:begin -->", "<!-- {}:end -->"
+BEGIN, END = (marker.format("bench") for marker in MARKERS)
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def render(rows: Sequence[Row], *, baseline: str, caption: str) -> str:
     return "\n".join([*lines, "", caption])
 
 
-def insert(text: str, table: str) -> str:
-    """The text with what stands between the markers replaced. Raises ValueError when they are not there."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(text: str, table: str, block: str = "bench") -> str:
+    """The text with what stands between the block's markers replaced. Raises ValueError when they are not there."""
+    first, last = (marker.format(block) for marker in MARKERS)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} … {END} to write the table between")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise ValueError(f"no {first} … {last} to write the table between")
+    return f"{before}{first}\n{table}\n{last}{after}"
 
 
 def caption(*, site: str, runs: int, versions: Mapping[str, str]) -> str:

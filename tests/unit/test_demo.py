@@ -241,5 +241,5 @@ def test_what_run_gives_to_the_crawl() -> None:
     assert run_arguments([]) == [*defaults, "--fresh"]
     assert run_arguments(["-w", "4", "-o", "x.csv", "--delay=1", "--fresh"]) == [
         *("-w", "4", "-o", "x.csv", "--delay=1", "--fresh"),
-        *("--per-host", "0", "--state", ".crawler/demo.db"),
+        *("--per-host", "0", "--set", "crawl.name=demo"),
     ]

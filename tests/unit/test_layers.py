@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("crawler.seed", "crawler.seed_*", "crawler.keeper", "crawler.commit", "crawler.visit", "crawler.worker"),
     ("pipelines.consumer",),
     # Where they are put together.
-    ("crawler.app", "crawler.plan", "crawler.report", "crawler.fleet", "crawler.child", "crawler.solo"),
+    ("crawler.home", "crawler.app", "crawler.plan", "crawler.report", "crawler.fleet", "crawler.child", "crawler.solo"),
     ("crawler.launch", "crawler.script", "crawler"),
     # Commands.
     ("crawler.cli", "crawler.cli.*", "crawler.__main__", "crawler.demo.__main__"),

@@ -33,7 +33,7 @@ from crawler.frontier.redis.leasing import Leasing
 from crawler.frontier.redis.reading import Reading, add_up
 from crawler.frontier.redis.record import LOW_BITS, SCHEMA, origin_number, pack
 from crawler.frontier.redis.scripts import script
-from crawler.frontier.redis.shards import CALL_MAX, CRAWLS, PRODUCER, Shards
+from crawler.frontier.redis.shards import CALL_MAX, CRAWLS, PRODUCER, SCAN_COUNT, Shards, glob
 from crawler.frontier.redis.viewing import peek, trace
 from crawler.frontier.redis.wire import Wire
 from crawler.model import (
@@ -54,10 +54,12 @@ from crawler.url import CANONICAL_VERSION, fingerprint
 from crawler.url import host as host_of
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
+CLUSTER_SHARDS: Final = 16
+"""Shards of a new crawl on a Redis Cluster when the settings do not say."""
+
 _FULL, _LOST = 1, 2
 Batch = tuple[int, tuple[Sequence[str], Sequence[Any]]]
 _positions = msgspec.msgpack.Decoder(list[int] | dict[str, int])
-SCAN_COUNT: Final = 1_000
 
 
 class RedisFrontier:
@@ -90,7 +92,9 @@ class RedisFrontier:
     def _begin(self, shards: int) -> None:
         """Join the crawl, or begin it. Two trips."""
         name, now = self._shards.name, self._now()
-        fresh = CrawlRecord(name=name, canonical=CANONICAL_VERSION, shards=max(1, shards), created_ms=now)
+        fresh = CrawlRecord(
+            name=name, canonical=CANONICAL_VERSION, shards=shards or self._default_shards(), created_ms=now
+        )
         schema, packed = self._make_shard(0, msgspec.json.encode(fresh).decode())
         self._check_schema(schema, 0)
         try:
@@ -114,6 +118,9 @@ class RedisFrontier:
             for shard, (schema, _) in enumerate(self._wire.runs(script("begin"), keys), 1):
                 self._check_schema(schema, shard)
         self._wire.call(CRAWLS, "HSET", CRAWLS, name, found.created_ms)
+
+    def _default_shards(self) -> int:
+        return CLUSTER_SHARDS if self._wire.address.kind == "cluster" else 1
 
     def _make_shard(self, shard: int, record: str) -> tuple[bytes, bytes]:
         key = self._shards.key(shard)
@@ -330,6 +337,15 @@ class RedisFrontier:
         channels = [self._shards.key(shard) for shard in range(self._shards.count)]
         self._wire.listen(channels, lambda channel, message: on_ready())
 
+    def tell(self, for_ms: int) -> None:
+        """Have the scripts publish every step for so long (`watching.transitions`)."""
+        keys = [(self._shards.key(shard), (for_ms,)) for shard in range(self._shards.count)]
+        self._wire.runs(script("watch"), keys)
+
+    def listen_events(self, on_message: Callable[[str, bytes], None]) -> None:
+        """Call it with each message of steps, in some thread."""
+        self._wire.listen([f"{self._shards.key(shard)}:events" for shard in range(self._shards.count)], on_message)
+
     # -- dead letters and what waits ------------------------------------------------------------------------------
 
     def dead(
@@ -414,19 +430,16 @@ class RedisFrontier:
             kept = f"{self._shards.key(shard)}:{generation}:".encode()
             self._unlink(shard, kept)
 
-    def remove(self) -> None:
-        """The crawl and its record. Cost: as `clear`."""
-        for shard in range(self._shards.count):
-            key = self._shards.key(shard)
-            self._wire.call(key, "UNLINK", key)
-            self._unlink(shard, b"")
-        self._wire.call(CRAWLS, "HDEL", CRAWLS, self._shards.name)
+    def in_use(self, role: str) -> bool:
+        """Whether a process is connected to this crawl in that role."""
+        name = f"crawler:{self._shards.name}:{role}"
+        return any(client.get("name", "") == name for client in self._wire.clients())
 
     def _unlink(self, shard: int, kept: bytes) -> None:
         """Remove the shard's keys but those that start with `kept`."""
         key, cursor = self._shards.key(shard), b"0"
         while True:
-            cursor, found = self._wire.call(key, "SCAN", cursor, "MATCH", f"{_glob(key)}:*", "COUNT", SCAN_COUNT)
+            cursor, found = self._wire.call(key, "SCAN", cursor, "MATCH", f"{glob(key)}:*", "COUNT", SCAN_COUNT)
             going = [name for name in found if not kept or not name.startswith(kept)]
             if going:
                 self._wire.calls([(key, ("UNLINK", *going))])
@@ -452,8 +465,3 @@ def _outcome(outcome: Outcome) -> tuple[Any, ...]:
     if isinstance(outcome, Bury):
         return 2, outcome.reason, outcome.detail, 0, 0, 0, 0, 1
     return 1, outcome.reason, "", ms(outcome.delay_s), int(outcome.blame == "host"), 0, 0, 1
-
-
-def _glob(text: str) -> str:
-    """Text that a pattern of SCAN takes as it is."""
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

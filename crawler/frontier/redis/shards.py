@@ -23,6 +23,9 @@ CRAWLS: Final = "crawler:crawls"
 CALL_MAX: Final = 200
 """Rows that one script call may touch; longer batches are several calls of one trip."""
 
+SCAN_COUNT: Final = 1_000
+"""Keys that one SCAN looks at."""
+
 PRODUCER: Final = "producer"
 _ADDRESS = re.compile(r"[\d.]+|\[[0-9a-f:.]+\]")
 
@@ -109,3 +112,27 @@ class Shards:
             for shard, some in rows.items()
             for start in range(0, len(some), CALL_MAX)
         ]
+
+
+def crawls(wire: Wire) -> tuple[str, ...]:
+    """Names of the crawls of the server, in order. One trip."""
+    return tuple(sorted(name.decode() for name in wire.call(CRAWLS, "HKEYS", CRAWLS)))
+
+
+def erase(wire: Wire, name: str) -> None:
+    """Remove a crawl with all its keys, whatever they hold. Cost: a walk over the servers' keys."""
+    pattern = f"{glob(KEY.partition('%')[0] + name)}:*"
+    for server in wire.servers():
+        cursor: bytes | int = b"0"
+        while True:
+            cursor, found = wire.ask(server, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+            if found:
+                wire.calls([(key.decode(errors="replace"), ("UNLINK", key)) for key in found])
+            if cursor in (b"0", 0):
+                break
+    wire.call(CRAWLS, "HDEL", CRAWLS, name)
+
+
+def glob(text: str) -> str:
+    """Text that a pattern of SCAN takes as it is."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)

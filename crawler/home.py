@@ -1,0 +1,172 @@
+"""Where a crawl lives: in a file of this machine, on a server that many machines share, or in memory.
+
+A state is `memory:`, the path of a SQLite file, or `redis:NAME`, a crawl on the server that `frontier.url` names. So a
+state can be shown: the URL, which may hold a password, stays in the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from crawler.error import BackendError, SettingsError
+from crawler.frontier import Frontier
+from crawler.settings import Settings
+from crawler.sqlitefile import is_state, remove_file
+from crawler.workerlock import WorkerLocks, in_use
+
+if TYPE_CHECKING:
+    from crawler.frontier.redis import RedisFrontier
+    from crawler.frontier.redis.wire import Wire
+
+FOLDER: Final = Path(".crawler")
+"""Where crawls live that were given no state file, and what a machine keeps of a crawl on a server."""
+MEMORY: Final = "memory:"
+SERVER: Final = "redis:"
+WORKING: Final = "work"
+"""Part of the name of a worker's connections, by which other machines see that it is there."""
+
+
+def on_server(state: str) -> bool:
+    return state.startswith(SERVER)
+
+
+def named(state: str) -> str:
+    """The crawl's name on the server."""
+    return state.removeprefix(SERVER)
+
+
+def is_redis(url: str) -> bool:
+    """Whether a URL names a Redis, in any of its ways."""
+    scheme, colon, rest = url.partition(":")
+    return bool(colon) and scheme.partition("+")[0] in ("redis", "rediss", "unix") and rest.startswith("//")
+
+
+def state_of(settings: Settings, name: str, given: str | None) -> str:
+    """`--state`, or `frontier.url`, or `.crawler/<name>.db`. Raises SettingsError for a scheme that is not built in."""
+    url = settings.frontier.url
+    if given and is_redis(given):
+        raise SettingsError(
+            "--state: a server's URL goes into frontier.url (settings.toml, or CRAWLER__FRONTIER__URL, or "
+            "--set frontier.url=…); --state NAME then says which of its crawls"
+        )
+    if is_redis(url) and (not given or given.startswith(SERVER) or not _is_local(given)):
+        return f"{SERVER}{named(given or '') or url.partition('#')[2] or settings.crawl.name or name}"
+    url = given or url
+    if not url:
+        return str(FOLDER / f"{name}.db")
+    if url.startswith(MEMORY):
+        return MEMORY
+    scheme, colon, path = url.partition(":")
+    if colon and scheme == "sqlite":
+        return path.removeprefix("//")
+    if url.startswith(SERVER):
+        raise SettingsError(f"--state {url}: frontier.url must name the server, as in redis://127.0.0.1:6379/0")
+    if colon and path.startswith("//"):
+        raise SettingsError(f"frontier.url: {scheme}: is not known here; use redis://…, sqlite:FILE or memory:")
+    return url
+
+
+def _is_local(given: str) -> bool:
+    return given.startswith(("sqlite:", MEMORY)) or "/" in given or given.endswith(".db")
+
+
+def local(state: str) -> str:
+    """The file beside which this machine keeps what belongs to the crawl: history, locks, and its own queues of items
+    while the frontier is on a server."""
+    return str(FOLDER / f"{named(state)}.local") if on_server(state) else state
+
+
+def open_redis(settings: Settings, name: str, *, role: str = "look") -> RedisFrontier:
+    """The crawl of that name, begun if need be. Raises SettingsError, BackendError."""
+    from crawler.frontier.redis import RedisFrontier  # only who wants it pays for it
+    from crawler.frontier.redis.address import parse, split
+    from crawler.frontier.redis.wire import connect
+
+    url, _ = split(settings.frontier.url)
+    wire = connect(parse(url, settings.redis), settings.redis, name=f"crawler:{name}:{role}")
+    return RedisFrontier(wire, settings.rules(), name=name, shards=settings.frontier.shards)
+
+
+@contextmanager
+def _wire(settings: Settings, role: str = "look") -> Iterator[Wire]:
+    from crawler.frontier.redis.address import parse, split
+    from crawler.frontier.redis.wire import connect
+
+    url, _ = split(settings.frontier.url)
+    wire = connect(parse(url, settings.redis), settings.redis, name=f"crawler::{role}")
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+def server_crawls(settings: Settings) -> tuple[str, ...]:
+    """Names of the crawls on the server, in order."""
+    from crawler.frontier.redis.shards import crawls
+
+    with _wire(settings) as wire:
+        return crawls(wire)
+
+
+def check_server(settings: Settings, state: str) -> tuple[str, ...]:
+    """What is unwise about the server, to be told before a crawl starts; nothing for a file. Raises SettingsError for
+    what cannot work."""
+    if not on_server(state):
+        return ()
+    from crawler.frontier.redis.check import check
+
+    with _wire(settings) as wire:
+        return check(wire)
+
+
+def exists(settings: Settings, state: str) -> bool:
+    if on_server(state):
+        return named(state) in server_crawls(settings)
+    return state != MEMORY and Path(state).exists()
+
+
+def is_running(settings: Settings, state: str) -> bool:
+    """Whether a process works on it: here, by its OS lock, or anywhere, by its connection to the server."""
+    if in_use(f"{local(state)}-workers"):
+        return True
+    if not on_server(state) or not exists(settings, state):
+        return False
+    with open_redis(settings, named(state)) as frontier:
+        return frontier.in_use(WORKING)
+
+
+def remove(settings: Settings, state: str) -> None:
+    """Delete a crawl's queues and history, not its outputs."""
+    if on_server(state):
+        from crawler.frontier.redis.shards import erase
+
+        with _wire(settings) as wire:
+            erase(wire, named(state))
+    path = local(state)
+    if not on_server(state) or is_state(path):
+        remove_file(path)
+    remove_file(f"{path}.history")
+
+
+@contextmanager
+def presence(frontier: Frontier, state: str, worker: str) -> Iterator[None]:
+    """While a worker of a crawl on a server is at work: its OS lock, as embedded frontiers hold it by themselves. Those
+    of this machine that died together with all that could have noticed are forfeited first."""
+    if not on_server(state):
+        yield
+        return
+    folder = Path(f"{local(state)}-workers")
+    locks = WorkerLocks(folder)
+    try:
+        locks.hold(worker)
+        for name in locks.dead([unquote(path.name) for path in folder.iterdir()]):
+            frontier.forfeit(name)
+        yield
+    except OSError as error:
+        raise BackendError(f"{folder}: {error.strerror}") from error
+    finally:
+        locks.close()
