@@ -18,7 +18,7 @@ from tests.servers.sentinel import SentinelSetup
 
 ALLOWED = """
 HSET crawler:h f 1|HSETNX crawler:h g 1|HGET crawler:h f|HMGET crawler:h f g|HDEL crawler:h g|HINCRBY crawler:h f 1
-HLEN crawler:h|HEXISTS crawler:h f|HGETALL crawler:h|HSCAN crawler:h 0
+HLEN crawler:h|HKEYS crawler:h|SCAN 0|HEXISTS crawler:h f|HGETALL crawler:h|HSCAN crawler:h 0
 ZADD crawler:z 1 a|ZREM crawler:z b|ZRANGE crawler:z 0 -1|ZRANGEBYSCORE crawler:z -inf +inf LIMIT 0 9
 ZREVRANGEBYSCORE crawler:z +inf -inf|ZREMRANGEBYSCORE crawler:z 8 9|ZCARD crawler:z|ZCOUNT crawler:z 0 1
 ZSCORE crawler:z a|ZMSCORE crawler:z a b|ZSCAN crawler:z 0
@@ -36,7 +36,7 @@ CLIENT GETNAME|MEMORY USAGE crawler:h|SCRIPT EXISTS 0000000000000000000000000000
 """
 
 REFUSED = """
-FLUSHALL|FLUSHDB|KEYS *|SCAN 0|SWAPDB 0 1|EXPIRE crawler:h 1|RENAME crawler:h crawler:i|DUMP crawler:h|SORT crawler:l
+FLUSHALL|FLUSHDB|KEYS *|SWAPDB 0 1|EXPIRE crawler:h 1|RENAME crawler:h crawler:i|DUMP crawler:h|SORT crawler:l
 HSET other f 1|HGETALL other|DEL other|RPUSH crawlerx:l a|PUBLISH other 1|SPUBLISH other 1
 """
 """Neither in scripts nor directly."""

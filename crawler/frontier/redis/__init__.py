@@ -22,44 +22,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-import msgspec
-
-from crawler.codec import encode_request
-from crawler.error import LeaseLost, SettingsError
 from crawler.frontier.policy import finish, ms
+from crawler.frontier.redis import admission, identity, settling
 from crawler.frontier.redis.leasing import Leasing
 from crawler.frontier.redis.reading import Reading, add_up
-from crawler.frontier.redis.record import LOW_BITS, SCHEMA, origin_number, pack
+from crawler.frontier.redis.record import origin_number
 from crawler.frontier.redis.scripts import script
-from crawler.frontier.redis.shards import CALL_MAX, CRAWLS, PRODUCER, SCAN_COUNT, Shards, glob
+from crawler.frontier.redis.shards import CALL_MAX, PRODUCER, Shards
 from crawler.frontier.redis.viewing import peek, trace
 from crawler.frontier.redis.wire import Wire
-from crawler.model import (
-    REQUEST_BYTES_MAX,
-    Added,
-    Bury,
-    CrawlRecord,
-    DeadLetter,
-    Done,
-    Leased,
-    Outcome,
-    Request,
-    Robots,
-    Rules,
-    Settlement,
-)
-from crawler.url import CANONICAL_VERSION, fingerprint
-from crawler.url import host as host_of
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
-
-CLUSTER_SHARDS: Final = 16
-"""Shards of a new crawl on a Redis Cluster when the settings do not say."""
-
-_FULL, _LOST = 1, 2
-Batch = tuple[int, tuple[Sequence[str], Sequence[Any]]]
-_positions = msgspec.msgpack.Decoder(list[int] | dict[str, int])
 
 
 class RedisFrontier:
@@ -84,55 +59,10 @@ class RedisFrontier:
         self._reading = Reading(self._shards)
         self._leasing = Leasing(self._shards)
         try:
-            self._begin(shards)
+            identity.begin(self._shards, shards, self._now())
         except BaseException:
             wire.close()
             raise
-
-    def _begin(self, shards: int) -> None:
-        """Join the crawl, or begin it. Two trips."""
-        name, now = self._shards.name, self._now()
-        fresh = CrawlRecord(
-            name=name, canonical=CANONICAL_VERSION, shards=shards or self._default_shards(), created_ms=now
-        )
-        schema, packed = self._make_shard(0, msgspec.json.encode(fresh).decode())
-        self._check_schema(schema, 0)
-        try:
-            found = msgspec.json.decode(packed, type=CrawlRecord)
-        except msgspec.MsgspecError as error:
-            raise SettingsError(f"{self._shards.key(0)}: its record is damaged ({error}); remove the crawl") from None
-        if (found.schema, found.canonical) != (fresh.schema, fresh.canonical):
-            raise SettingsError(
-                f"crawl {name!r} was begun with URL rules {found.canonical} (schema {found.schema}), this program has "
-                f"{fresh.canonical} (schema {fresh.schema}): finish it with the version that began it, or start over "
-                "with --fresh"
-            )
-        if shards and shards != found.shards:
-            raise SettingsError(
-                f"frontier.shards = {shards}: crawl {name!r} was begun with {found.shards}, and that cannot change; "
-                "leave the setting out, or start over with --fresh"
-            )
-        self._shards.count = found.shards
-        if found.shards > 1:
-            keys = [(self._shards.key(shard), (SCHEMA, "")) for shard in range(1, found.shards)]
-            for shard, (schema, _) in enumerate(self._wire.runs(script("begin"), keys), 1):
-                self._check_schema(schema, shard)
-        self._wire.call(CRAWLS, "HSET", CRAWLS, name, found.created_ms)
-
-    def _default_shards(self) -> int:
-        return CLUSTER_SHARDS if self._wire.address.kind == "cluster" else 1
-
-    def _make_shard(self, shard: int, record: str) -> tuple[bytes, bytes]:
-        key = self._shards.key(shard)
-        schema, packed = self._wire.run(script("begin"), key, SCHEMA, record)
-        return schema, packed
-
-    def _check_schema(self, schema: bytes, shard: int) -> None:
-        if schema.decode(errors="replace") != SCHEMA:
-            raise SettingsError(
-                f"{self._shards.key(shard)} has schema {schema.decode(errors='replace')!r}, this program {SCHEMA!r}: "
-                "finish the crawl with the version that began it, or give this one another name"
-            )
 
     def _now(self) -> int:
         if self._clock is not None:
@@ -144,32 +74,7 @@ class RedisFrontier:
 
     def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
         """Cost: one trip, with a producer and more than `CALL_MAX` requests or several shards two."""
-        distinct: dict[int, Request] = {}
-        for request in requests:
-            distinct.setdefault(fingerprint(request), request)
-        batches = self._batches(distinct)
-        answers: list[Any] = []
-        if producer is not None:
-            # The check goes with the first rows where one shard can see to all, else before them.
-            first = batches[:1] if self._shards.count == 1 and batches else [(0, ((), ()))]
-            answers = self._add(first, self._producer_number(producer))
-            state = answers[0][0]
-            if state == _LOST:
-                raise LeaseLost(f"producer {producer} is no longer current")
-            if state == _FULL or self._full():
-                return Added(full=True)
-            batches = batches[1:] if self._shards.count == 1 else batches
-        answers += self._add(batches)
-        new = sum(answer[1] for answer in answers)
-        too_large = {int(text) for answer in answers for text in answer[2]}
-        refused = sum(fingerprint(request) in too_large for request in requests) if too_large else 0
-        return Added(new=new, known=len(requests) - new - refused, refused=refused)
-
-    def _producer_number(self, producer: str) -> int:
-        _, number, kind = self._shards.parse(producer)
-        if kind != PRODUCER or number < 1:
-            raise LeaseLost(f"producer {producer} is no longer current")
-        return number
+        return admission.add(self._shards, requests, producer, self._full)
 
     def _full(self) -> bool:
         """Whether producers must wait, where no single script can see it."""
@@ -177,36 +82,6 @@ class RedisFrontier:
             return False
         counts = self.counts()
         return counts.ready + counts.delayed >= self._rules.pending_max
-
-    def _batches(self, distinct: dict[int, Request]) -> list[Batch]:
-        """Hosts and rows for add.lua, by shard, in calls that one script may take."""
-        batches: dict[int, list[tuple[dict[str, int], list[Any]]]] = {}
-        for print_, request in distinct.items():
-            url = request.url
-            host = host_of(url)
-            calls = batches.setdefault(self._shards.of(host), [({}, [])])
-            if len(calls[-1][1]) == CALL_MAX:
-                calls.append(({}, []))
-            hosts, rows = calls[-1]
-            payload = encode_request(request)
-            rows.append(
-                (
-                    hosts.setdefault(host, len(hosts) + 1),
-                    str(print_),
-                    print_ & LOW_BITS,
-                    origin_number(url),
-                    request.priority,
-                    request.not_before_ms,
-                    payload.decode() if len(payload) <= REQUEST_BYTES_MAX else False,
-                )
-            )
-        return [(shard, (tuple(hosts), rows)) for shard, calls in batches.items() for hosts, rows in calls]
-
-    def _add(self, batches: Sequence[Batch], producer: int = 0) -> list[Any]:
-        if not batches:
-            return []
-        calls = [(shard, (pack((producer, *batch)),)) for shard, batch in batches]
-        return self._shards.runs("add", calls, durable=True)
 
     # -- leases --------------------------------------------------------------------------------------------------
 
@@ -217,58 +92,21 @@ class RedisFrontier:
         return leased
 
     def fetched(self, tokens: Sequence[str]) -> None:
-        self._by_token("fetched", tokens)
+        settling.tell(self._shards, "fetched", tokens)
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
-        if not settlements:
-            return ()
-        rows: dict[int, list[Any]] = {}
-        tokens: dict[int, list[str]] = {}
-        for one in settlements:
-            shard, serial, request_id = self._shards.parse(one.token)
-            rows.setdefault(shard, []).append((serial, request_id, *_outcome(one.outcome)))
-            tokens.setdefault(shard, []).append(one.token)
-        stale = self._positions("settle", rows, tokens, durable=True)
+        stale = settling.settle(self._shards, settlements)
         self._leasing.hands.drop(one.token for one in settlements)
         return stale
 
     def renew(self, tokens: Sequence[str]) -> tuple[str, ...]:
-        rows, by_shard = self._rows(tokens)
-        lost = self._positions("renew", rows or {0: []}, by_shard or {0: []})
+        lost = settling.renew(self._shards, tokens)
         self._leasing.hands.drop(lost)
         return lost
 
     def release(self, tokens: Sequence[str]) -> None:
-        self._by_token("release", tokens)
+        settling.tell(self._shards, "release", tokens)
         self._leasing.hands.drop(tokens)
-
-    def _rows(self, tokens: Sequence[str]) -> tuple[dict[int, list[Any]], dict[int, list[str]]]:
-        rows: dict[int, list[Any]] = {}
-        by_shard: dict[int, list[str]] = {}
-        for token in tokens:
-            shard, serial, request_id = self._shards.parse(token)
-            rows.setdefault(shard, []).append((serial, request_id))
-            by_shard.setdefault(shard, []).append(token)
-        return rows, by_shard
-
-    def _by_token(self, name: str, tokens: Sequence[str]) -> None:
-        if tokens:
-            calls = self._shards.grouped(self._rows(tokens)[0])
-            self._shards.runs(name, [(shard, (pack(some),)) for shard, some in calls])
-
-    def _positions(
-        self, name: str, rows: dict[int, list[Any]], tokens: dict[int, list[str]], *, durable: bool = False
-    ) -> tuple[str, ...]:
-        """The tokens whose positions the scripts return."""
-        calls = self._shards.grouped(rows) or [(shard, ()) for shard in rows]
-        replies = self._shards.runs(name, [(shard, (pack(some),)) for shard, some in calls], durable=durable)
-        done: dict[int, int] = {}
-        found = []
-        for (shard, some), reply in zip(calls, replies, strict=True):
-            start = done.get(shard, 0)
-            found += [tokens[shard][start + position] for position in _positions.decode(reply)]
-            done[shard] = start + len(some)
-        return tuple(found)
 
     def forfeit(self, worker: str) -> int:
         """Cost: one trip, and another for every `CALL_MAX` leases of a shard."""
@@ -393,14 +231,7 @@ class RedisFrontier:
     # -- the crawl -----------------------------------------------------------------------------------------------
 
     def record(self) -> CrawlRecord:
-        return msgspec.json.decode(self._packed_record(), type=CrawlRecord)
-
-    def _packed_record(self) -> bytes:
-        key = self._shards.key(0)
-        packed = self._wire.call(key, "HGET", key, "record")
-        if packed is None:
-            raise SettingsError(f"{key}: the crawl is gone: removed, or lost by a server that keeps nothing")
-        return bytes(packed)
+        return identity.record(self._shards)
 
     def update_record(
         self,
@@ -412,39 +243,17 @@ class RedisFrontier:
     ) -> CrawlRecord:
         """Cost: two trips, more when somebody else changes it at the same time."""
         given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
-        notes = {name: value for name, value in given.items() if value is not None}
-        while True:
-            before = self._packed_record()
-            record = msgspec.structs.replace(msgspec.json.decode(before, type=CrawlRecord), **notes)
-            if self._wire.run(script("note"), self._shards.key(0), before, msgspec.json.encode(record)):
-                break
-        if paused is not None:
-            keys = [self._shards.key(shard) for shard in range(self._shards.count)]
-            self._wire.calls([(key, ("HSET", key, "paused", int(paused))) for key in keys])
-        return record
+        return identity.change(self._shards, {name: value for name, value in given.items() if value is not None})
 
     def clear(self) -> None:
         """At once for every shard; the old keys are removed after that, in pieces. Cost: a walk over the server's
         keys."""
-        for shard, generation in enumerate(self._shards.each("clear")):
-            kept = f"{self._shards.key(shard)}:{generation}:".encode()
-            self._unlink(shard, kept)
+        identity.clear(self._shards)
 
     def in_use(self, role: str) -> bool:
         """Whether a process is connected to this crawl in that role."""
         name = f"crawler:{self._shards.name}:{role}"
         return any(client.get("name", "") == name for client in self._wire.clients())
-
-    def _unlink(self, shard: int, kept: bytes) -> None:
-        """Remove the shard's keys but those that start with `kept`."""
-        key, cursor = self._shards.key(shard), b"0"
-        while True:
-            cursor, found = self._wire.call(key, "SCAN", cursor, "MATCH", f"{glob(key)}:*", "COUNT", SCAN_COUNT)
-            going = [name for name in found if not kept or not name.startswith(kept)]
-            if going:
-                self._wire.calls([(key, ("UNLINK", *going))])
-            if cursor in (b"0", 0):
-                return
 
     def close(self) -> None:
         self._wire.close()
@@ -456,12 +265,3 @@ class RedisFrontier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _outcome(outcome: Outcome) -> tuple[Any, ...]:
-    """Kind, reason, detail, delay_ms, host_blamed, bytes, items, fetched, as settle.lua takes them."""
-    if isinstance(outcome, Done):
-        return 0, outcome.reason, "", 0, 0, outcome.bytes, outcome.items, int(outcome.fetched)
-    if isinstance(outcome, Bury):
-        return 2, outcome.reason, outcome.detail, 0, 0, 0, 0, 1
-    return 1, outcome.reason, "", ms(outcome.delay_s), int(outcome.blame == "host"), 0, 0, 1

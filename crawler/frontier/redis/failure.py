@@ -69,6 +69,10 @@ def reason(error: BaseException, where: str, *, worked: bool) -> CrawlError | Ru
     for part, hint in _WAITING_TEXT.items():
         if part in text:
             return BackendError(f"Redis at {where} {hint}")
+    if code == "GONE":
+        return SettingsError(f"Redis at {where}: {text}: it was removed, or the server lost it (no persistence?)")
+    if code == "SCHEMA":
+        return SettingsError(f"Redis at {where}: {text}: finish the crawl with the version that began it")
     if code == "WRONGTYPE":
         return BadRecord(f"Redis at {where}: a key of this crawl is something else there ({text})")
     if isinstance(error, told.ResponseError):
