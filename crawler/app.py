@@ -18,15 +18,18 @@ from crawler.spider import Spider
 from crawler.view import Transition
 
 
-def open_frontier(settings: Settings, state: str, *, name: str = "crawl", role: str = "look") -> Frontier:
-    """`role`: what the process does, as a server sees it. Raises SettingsError when there is something else than a
+def open_frontier(
+    settings: Settings, state: str, *, name: str = "crawl", role: str = "look", begin: bool = False
+) -> Frontier:
+    """`role`: what the process does, as a server sees it. `begin`: a crawl that is not on the server is new, else it
+    is gone; a file is made in any case. Raises SettingsError when there is something else than a
     crawl of this version, BackendError when disk or server say no."""
     if state == MEMORY:
         from crawler.frontier.memory import MemoryFrontier  # only who wants it pays for it
 
         return MemoryFrontier(settings.rules(), name=name)
     if on_server(state):
-        return open_redis(settings, named(state), role=role)
+        return open_redis(settings, named(state), role=role, begin=begin)
     return SqliteFrontier(state, settings.rules(), name=name)
 
 

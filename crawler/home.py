@@ -80,15 +80,15 @@ def local(state: str) -> str:
     return str(FOLDER / f"{named(state)}.local") if on_server(state) else state
 
 
-def open_redis(settings: Settings, name: str, *, role: str = "look") -> RedisFrontier:
-    """The crawl of that name, begun if need be. Raises SettingsError, BackendError."""
+def open_redis(settings: Settings, name: str, *, role: str = "look", begin: bool = False) -> RedisFrontier:
+    """The crawl of that name; with `begin` a new one if there is none. Raises SettingsError, BackendError."""
     from crawler.frontier.redis import RedisFrontier  # only who wants it pays for it
     from crawler.frontier.redis.address import parse, split
     from crawler.frontier.redis.wire import connect
 
     url, _ = split(settings.frontier.url)
     wire = connect(parse(url, settings.redis), settings.redis, name=f"crawler:{name}:{role}")
-    return RedisFrontier(wire, settings.rules(), name=name, shards=settings.frontier.shards)
+    return RedisFrontier(wire, settings.rules(), name=name, shards=settings.frontier.shards, begin=begin)
 
 
 @contextmanager

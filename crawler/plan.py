@@ -104,7 +104,7 @@ def prepare(
             settings, path, _outputs(_pipelines(settings, out, CrawlRecord(name=name), default=f"{name}.jsonl"))
         )
     _check_server(settings, path)
-    with app.open_frontier(settings, path, name=name) as frontier:
+    with app.open_frontier(settings, path, name=name, begin=True) as frontier:
         record = frontier.record()
         pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
         if not out:
@@ -133,7 +133,7 @@ def seeding(settings: Settings, sources: Sequence[str], state: str | None) -> Pl
     path = home.state_of(settings, name_of(settings, sources), state)
     _check_sources(sources)
     _check_server(settings, path)
-    with app.open_frontier(settings, path, name=name_of(settings, sources)) as frontier:
+    with app.open_frontier(settings, path, name=name_of(settings, sources), begin=True) as frontier:
         record = frontier.record()
         hosts = _hosts(settings, spider, record, sources)
         frontier.update_record(spider=settings.crawl.spider, hosts=hosts)

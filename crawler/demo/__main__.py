@@ -25,7 +25,6 @@ EXAMPLES = """examples:
 RUN_DEFAULTS = (
     (("--delay",), "0"),
     (("--per-host",), "0"),
-    (("--state", "--set"), "crawl.name=demo"),
     (("-o", "--out"), "demo.jsonl"),
 )
 """Options of `crawler run` that --run gives when they are not given."""
@@ -127,6 +126,8 @@ def run_arguments(given: Sequence[str]) -> list[str]:
     for names_, value in RUN_DEFAULTS:
         if not any(one in names_ or one.startswith(f"{names_[-1]}=") for one in given):
             arguments += [names_[-1], value]
+    if "--state" not in given and not any(one.startswith(("--state=", "crawl.name=")) for one in given):
+        arguments += ["--set", "crawl.name=demo"]
     return arguments if "--fresh" in arguments else [*arguments, "--fresh"]
 
 

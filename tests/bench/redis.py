@@ -27,7 +27,7 @@ from crawler.settings import RedisTable
 from tests.bench import redis_table, table
 from tests.bench.contestants import CHECKOUT, RIVALS
 from tests.bench.redis_probe import Cost, Meter, Probe
-from tests.bench.redis_table import Memory
+from tests.bench.redis_table import Memory, Result
 from tests.servers.redis import RedisServer
 
 RULES = Rules(robots=False, delay_s=0.0, per_host=0)
@@ -46,18 +46,15 @@ class Case:
     urls: int
     hosts: int
     batches: tuple[int, ...] = BATCHES
+    """Empty: memory is measured. What is kept of calls, so that they can be repeated, would be counted otherwise."""
 
 
 def cases(most: int) -> list[Case]:
-    """What is measured with at most so many URLs. Pending at 10,000; hosts from one to 100,000, also with 100 URLs
-    each; and ever more of all."""
-    wanted = [Case(10_000, 1_000)]
-    for urls in (SMALL, 1_000_000, 10_000_000):
-        wanted += [Case(urls, 1), Case(urls, 1_000)]
-    for urls in (SMALL, 1_000_000):
-        wanted += [Case(urls, urls // 100, (BATCH,)), Case(urls, SMALL, (BATCH,))]
-    fits = [case for case in wanted if case.urls <= most and (most < 1_000_000 or case.urls != SMALL)]
-    return list(dict.fromkeys(fits))
+    """With at most so many URLs: from 10,000 pending up, and from one host to 100,000, also with 100 URLs on each."""
+    some = min(most, 1_000_000)
+    wanted = [Case(10_000, 1_000), Case(some, 1), Case(some, 1_000), Case(some, SMALL, (BATCH,))]
+    wanted += [Case(some, hosts, ()) for hosts in (1, some // 100, SMALL)]
+    return [*wanted, Case(most, 1_000), Case(most, 1, ())] if most > some else wanted
 
 
 @dataclass
@@ -133,10 +130,10 @@ def warm_up(server: RedisServer, probe: Probe) -> None:
         bench.take(bench.meter(""), BATCH, BATCH)
         frontier.purge()
     server.flush()
+    probe.slow()
 
 
-def run(case: Case, pages: int) -> tuple[list[Cost], Memory, dict[str, int]]:
-    """Costs, memory, and the longest microseconds of each script."""
+def run(case: Case, pages: int) -> Result:
     with RedisServer(OPTIONS) as server:
         probe = Probe(server)
         warm_up(server, probe)
@@ -147,31 +144,25 @@ def run(case: Case, pages: int) -> tuple[list[Cost], Memory, dict[str, int]]:
             fill = bench.meter("add")
             bench.put(fill, case.urls, BATCH)
             costs = [bench.cost(fill, BATCH)]
-            full = probe.used_bytes()
             for batch in case.batches:
                 costs += bench.cycle(batch, pages // (10 if batch == 1 else 1))
-            before = probe.used_bytes()
-            purge = bench.meter("purge")
-            with purge.running(case.urls):
-                purged = frontier.purge()
-            bench.cost(purge, BATCH)
-            if purged != case.urls:
-                raise RuntimeError(f"{purged} were pending, not {case.urls}")
-            after = probe.used_bytes()
-            seen = next(bench.urls)
-            memory = Memory(
-                hosts=case.hosts,
-                pending=case.urls,
-                seen=int(seen.url.rpartition("/")[2]),
-                payload=payload(case),
-                empty_bytes=empty,
-                full_bytes=full,
-                before_bytes=before,
-                after_bytes=after,
-            )
-            print(memory, flush=True)
-            print("  longest:", ", ".join(f"{name} {us / 1000:.1f} ms" for name, us in bench.slow.items()), flush=True)
-            return costs, memory, bench.slow
+            memory = None if case.batches else weigh(bench, empty)
+    print("  longest:", ", ".join(f"{name} {us / 1000:.1f} ms" for name, us in bench.slow.items()), flush=True)
+    return Result(costs, memory, bench.slow)
+
+
+def weigh(bench: Bench, empty: int) -> Memory:
+    """What is pending, by purging it, and what is seen."""
+    case, full = bench.case, bench.probe.used_bytes()
+    purge = bench.meter("purge")
+    with purge.running(case.urls):
+        purged = bench.frontier.purge()
+    bench.cost(purge, BATCH)
+    if purged != case.urls:
+        raise RuntimeError(f"{purged} were pending, not {case.urls}")
+    memory = Memory(case.hosts, case.urls, payload(case), empty, full, bench.probe.used_bytes())
+    print(memory, flush=True)
+    return memory
 
 
 def payload(case: Case) -> float:
@@ -202,7 +193,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="at most 100,000 URLs, and print only")
     parser.add_argument("--most", type=int, default=10_000_000, help="most URLs in a case (default %(default)s)")
     parser.add_argument("--hosts", type=int, help="only cases with so many hosts; print only")
-    parser.add_argument("--no-readme", action="store_true", help="print only")
+    parser.add_argument("--memory", action="store_true", help="only cases of memory; print only")
     parser.add_argument(
         "--rivals",
         type=Path,
@@ -216,14 +207,14 @@ def main() -> int:
     most = SMALL if given.small else given.most
     results = []
     for case in cases(most):
-        if given.hosts in (None, case.hosts):
+        if given.hosts in (None, case.hosts) and not (given.memory and case.batches):
             print(f"{case.urls:,} URLs on {case.hosts:,} hosts", flush=True)
             results.append(run(case, PAGES // (4 if given.small else 1)))
     print("scrapy-redis", flush=True)
     beside = rival(given.rivals, 5_000 if given.small else 20_000, min(most, 1_000_000))
     text = redis_table.render(results, beside, redis_table.caption(given.rivals))
     print(text)
-    if not (given.small or given.no_readme or given.hosts):
+    if not (given.small or given.hosts or given.memory):
         readme = CHECKOUT / "README.md"
         readme.write_text(table.insert(readme.read_text(encoding="utf-8"), text, "redis"), encoding="utf-8")
     return 0

@@ -16,6 +16,8 @@ from tests.servers.redis import RedisServer
 SLOW_US = 1_000
 """Scripts that take longer are looked at; shorter ones are fine anyhow."""
 
+SLOW_KEPT = 10_000
+
 OURS = frozenset({"info", "slowlog|get", "slowlog|reset", "config|set"})
 """Commands of this module, which do not count."""
 
@@ -52,13 +54,14 @@ class Cost:
 
 
 class Probe:
-    """Asks as admin. It changes the threshold of the slow log."""
+    """Asks as admin. It sets the slow log its own way."""
 
     def __init__(self, server: RedisServer) -> None:
         self._admin = server.admin
         folder = Path(scripts.__file__).with_name("lua")
         self._names = {scripts.script(path.stem).sha: path.stem for path in folder.glob("*.lua")}
         self._admin.config_set("slowlog-log-slower-than", SLOW_US)
+        self._admin.config_set("slowlog-max-len", SLOW_KEPT)
         self._admin.slowlog_reset()
 
     def used(self) -> tuple[float, int]:
@@ -87,7 +90,7 @@ class Probe:
     def slow(self) -> list[tuple[str, int]]:
         """(script, its microseconds) of those above `SLOW_US` since the last call. Loading and compiling is not among
         them: SCRIPT LOAD does that."""
-        entries = self._admin.slowlog_get(128)
+        entries = self._admin.slowlog_get(SLOW_KEPT)
         self._admin.slowlog_reset()
         found = []
         for entry in entries:

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.bench.contestants import versions
 from tests.bench.redis_probe import SLOW_US, Cost
@@ -15,47 +16,41 @@ from tests.bench.table import machine
 PACKAGES = ("redis", "scrapy", "scrapy-redis")
 
 
+TIMES = 1.3
+"""Of its payload: what a pending URL may take before the rest is put down to its host."""
+
+
 @dataclass(frozen=True)
 class Memory:
-    """used_memory of a server at four instants: nothing; all added; then some taken and others in their place;
-    everything purged but what was seen."""
+    """used_memory of a server that has nothing, then all URLs pending, then all purged and only seen."""
 
     hosts: int
-    pending: int
-    seen: int
-    """At the last two instants."""
+    urls: int
     payload: float
     """Mean bytes of a request as it is stored."""
     empty_bytes: int
     full_bytes: int
-    before_bytes: int
-    after_bytes: int
+    purged_bytes: int
 
     @property
     def seen_bytes(self) -> float:
         """Of each URL seen; with many hosts, what is kept of them is in it."""
-        return (self.after_bytes - self.empty_bytes) / self.seen
+        return (self.purged_bytes - self.empty_bytes) / self.urls
 
     @property
     def pending_bytes(self) -> float:
         """Of each URL pending, without its place among the seen."""
-        return (self.before_bytes - self.after_bytes) / self.pending
+        return (self.full_bytes - self.purged_bytes) / self.urls
 
-    def host_bytes(self, one: Memory) -> float:
-        """Of each host, where `one` says what a URL takes on a single host: all that is beyond that."""
-        urls = self.seen * one.seen_bytes + self.pending * one.pending_bytes
-        return (self.before_bytes - self.empty_bytes - urls) / self.hosts
-
-    def host_bytes_beyond(self, times: float, one: Memory) -> float:
-        """Of each host, when a pending URL may take `times` its payload."""
-        urls = self.seen * one.seen_bytes + self.pending * times * self.payload
-        return (self.before_bytes - self.empty_bytes - urls) / self.hosts
+    def host_bytes(self, one: Memory, pending_bytes: float) -> float:
+        """Of each host: all beyond `pending_bytes` a URL and what it takes among the seen on a single host, `one`."""
+        beyond = self.full_bytes - self.empty_bytes - self.urls * (one.seen_bytes + pending_bytes)
+        return beyond / self.hosts
 
     def __str__(self) -> str:
         return (
-            f"  {self.seen:,} seen: {self.seen_bytes:.2f} bytes each; {self.pending:,} pending on {self.hosts:,} hosts: "
-            f"{self.pending_bytes:.1f} bytes each, payload {self.payload:.1f}, "
-            f"{self.pending_bytes / self.payload:.2f} times"
+            f"  {self.urls:,} on {self.hosts:,} hosts: seen {self.seen_bytes:.2f} bytes each, "
+            f"pending {self.pending_bytes:.1f}, payload {self.payload:.1f} ({self.pending_bytes / self.payload:.2f})"
         )
 
 
@@ -71,22 +66,24 @@ class Rival:
         return f"  {self.seen:,} seen: {self.seen_bytes:.1f} bytes each; pending: {pending} bytes each"
 
 
-Result = tuple[Sequence[Cost], Memory, dict[str, int]]
+class Result(NamedTuple):
+    """Of one case."""
+
+    costs: Sequence[Cost]
+    memory: Memory | None
+    slow: dict[str, int]
+    """Longest microseconds of each script."""
 
 
 def render(results: Sequence[Result], rival: Rival, caption: str) -> str:
     """Two tables and what was measured, as Markdown."""
-    costs = [cost for found, *_ in results for cost in found]
-    memories = [memory for _, memory, _ in results]
-    parts = [
-        *_costs(costs, rival),
-        "",
-        *_memories(memories, rival),
-        "",
-        f"{_slope(memories)}{_longest(results)}",
-        caption,
-    ]
-    return "\n".join(parts)
+    costs = {
+        (cost.name, cost.batch, cost.hosts, cost.pending): cost for result in reversed(results) for cost in result.costs
+    }
+    memories = [result.memory for result in results if result.memory is not None]
+    ordered = [cost for _, cost in sorted(costs.items())]
+    text = f"{_slope(memories)}{_longest(results)}{caption}"
+    return "\n".join([*_costs(ordered, rival), "", *_memories(memories, rival), "", text])
 
 
 def _costs(costs: Sequence[Cost], rival: Rival) -> list[str]:
@@ -94,8 +91,7 @@ def _costs(costs: Sequence[Cost], rival: Rival) -> list[str]:
         "| one client process | batch | pending | hosts | per second | client µs | server µs | trips | commands |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    ordered = sorted(costs, key=lambda cost: (cost.name, cost.batch, cost.hosts, cost.pending))
-    named = [(cost.name, cost) for cost in ordered] + [(f"scrapy-redis: `{cost.name}`", cost) for cost in rival.costs]
+    named = [(cost.name, cost) for cost in costs] + [(f"scrapy-redis: `{cost.name}`", cost) for cost in rival.costs]
     for name, cost in named:
         lines.append(
             f"| {name} | {cost.batch} | {cost.pending:,} | {cost.hosts:,} | {cost.rate:,.0f} "
@@ -107,43 +103,40 @@ def _costs(costs: Sequence[Cost], rival: Rival) -> list[str]:
 
 def _memories(memories: Sequence[Memory], rival: Rival) -> list[str]:
     lines = [
-        "| memory of Redis | seen | pending | hosts | bytes per seen URL | per pending URL | × payload | per host |",
+        "| bytes of Redis memory | URLs | hosts | per seen URL | per pending URL | of its payload | per host "
+        f"| per host beyond {TIMES} payloads a URL |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for memory in sorted(memories, key=lambda memory: (memory.hosts, memory.pending)):
-        one = _alone(memories, memory)
-        host = f"{memory.host_bytes(one):,.0f}" if one is not None and memory.hosts > 1 else ""
-        first = "| this project | {:,} | {:,} | {:,} ".format(memory.seen, memory.pending, memory.hosts)
-        # What is kept of hosts is not memory of the URLs.
-        shown = memory if one is None else one
-        lines.append(
-            f"{first}| {shown.seen_bytes:.1f} | {shown.pending_bytes:.0f} "
-            f"| {shown.pending_bytes / shown.payload:.2f} | {host} |"
-        )
-    for name, each in rival.pending_bytes.items():
-        lines.append(f"| scrapy-redis, {name} | {rival.seen:,} | | | {rival.seen_bytes:.1f} | {each:.0f} | | |")
+    alone = {memory.urls: memory for memory in memories if memory.hosts == 1}
+    for memory in sorted(memories, key=lambda memory: (memory.urls, memory.hosts)):
+        one = alone.get(memory.urls)
+        row = f"| this project | {memory.urls:,} | {memory.hosts:,} "
+        if one is None or memory is one:
+            times = memory.pending_bytes / memory.payload
+            row += f"| {memory.seen_bytes:.2f} | {memory.pending_bytes:.1f} | {times:.2f} \N{MULTIPLICATION SIGN} | | |"
+        else:
+            each = memory.host_bytes(one, one.pending_bytes), memory.host_bytes(one, TIMES * memory.payload)
+            row += f"| | | | {each[0]:,.0f} | {each[1]:,.0f} |"
+        lines.append(row)
+    for name, each_bytes in rival.pending_bytes.items():
+        lines.append(f"| scrapy-redis, {name} | {rival.seen:,} | | {rival.seen_bytes:.1f} | {each_bytes:.0f} | | | |")
     return lines
-
-
-def _alone(memories: Sequence[Memory], memory: Memory) -> Memory | None:
-    """The case of as many URLs on one host."""
-    return next((other for other in memories if other.hosts == 1 and other.pending == memory.pending), None)
 
 
 def _slope(memories: Sequence[Memory]) -> str:
     """What one more URL takes between the smallest and the largest crawl of one host."""
-    alone = sorted((memory for memory in memories if memory.hosts == 1), key=lambda memory: memory.seen)
+    alone = sorted((memory for memory in memories if memory.hosts == 1), key=lambda memory: memory.urls)
     if len(alone) < 2:
         return ""
     small, large = alone[0], alone[-1]
-    each = (large.after_bytes - small.after_bytes) / (large.seen - small.seen)
-    return f"From {small.seen:,} to {large.seen:,} URLs each one more takes {each:.2f} bytes. "
+    each = (large.purged_bytes - small.purged_bytes) / (large.urls - small.urls)
+    return f"From {small.urls:,} to {large.urls:,} URLs each one more seen takes {each:.2f} bytes. "
 
 
 def _longest(results: Sequence[Result]) -> str:
     longest: dict[str, int] = {}
-    for _, _, slow in results:
-        for name, us in slow.items():
+    for result in results:
+        for name, us in result.slow.items():
             longest[name] = max(longest.get(name, 0), us)
     if not longest:
         return f"No script took {SLOW_US / 1000:.0f} ms. "
@@ -160,6 +153,6 @@ def caption(rivals: Path) -> str:
         f"Measured by `python -m tests.bench.redis` on {date}, one shard, one connection, appendfsync everysec. "
         "µs are CPU time per request; *commands* are those the scripts give and the scripts themselves. While pages "
         "are taken as many are put in their place. Memory is `used_memory` without what an empty server has; per host "
-        f"is all that its URLs take beyond the same number on one host. {machine()}; Python "
+        f"is all beyond what the same number of URLs takes on one host. {machine()}; Python "
         f"{platform.python_version()}, {known}."
     )

@@ -15,12 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crawler import home
+from crawler.frontier import Frontier
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.model import DeadLetter, Rules
+from crawler.settings import load
 from crawler.view import Counts, WorkerRow
 
 HANG_S = 150.0
 """A command that takes longer hangs."""
+NAME = "demo"
+"""Of a crawl on a server."""
 
 
 @dataclass
@@ -31,6 +36,8 @@ class Crawl:
     arguments: Sequence[str]
     """Of `crawler run`, without --state and -o."""
     out: str = "out.jsonl"
+    url: str = ""
+    """Of the Redis that has the frontier; empty: a file in `home`."""
     process: subprocess.Popen[str] = field(init=False)
 
     @property
@@ -39,8 +46,14 @@ class Crawl:
 
     @property
     def command(self) -> list[str]:
-        run = [sys.executable, "-m", "crawler", "run", "--state", str(self.state), "-o", str(self.home / self.out)]
+        state = NAME if self.url else str(self.state)
+        run = [sys.executable, "-m", "crawler", "run", "--state", state, "-o", str(self.home / self.out)]
         return [*run, "--json", *self.arguments]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        given = {"CRAWLER__FRONTIER__URL": self.url} if self.url else {}
+        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **given}
 
     def start(self) -> None:
         """In a process group of its own, so that the whole tree can be killed at once."""
@@ -53,7 +66,7 @@ class Crawl:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+                env=self.environ,
             )
 
     def end(self) -> dict[str, Any]:
@@ -84,16 +97,23 @@ class Crawl:
     def errors(self) -> str:
         return (self.home / "stderr.txt").read_text()
 
+    def frontier(self) -> Frontier:
+        """To look at while it runs, and after. Raises BackendError while a server is away."""
+        if not self.url:
+            return SqliteFrontier(self.state, Rules())
+        settings = load(None, environ={"CRAWLER__FRONTIER__URL": self.url, "CRAWLER__REDIS__CONNECT_S": "1"})
+        return home.open_redis(settings, NAME)
+
     def workers(self) -> tuple[WorkerRow, ...]:
-        with SqliteFrontier(self.state, Rules()) as frontier:
+        with self.frontier() as frontier:
             return frontier.workers()
 
     def counts(self) -> Counts:
-        with SqliteFrontier(self.state, Rules()) as frontier:
+        with self.frontier() as frontier:
             return frontier.counts()
 
     def dead(self) -> tuple[DeadLetter, ...]:
-        with SqliteFrontier(self.state, Rules()) as frontier:
+        with self.frontier() as frontier:
             return frontier.dead(limit=10_000)
 
 

@@ -40,7 +40,8 @@ from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 class RedisFrontier:
     """See `crawler.frontier` for what each verb promises; each says its trips where they are not one.
 
-    Owns `wire`, and closes it. `shards`: how many a new crawl gets; an existing one keeps its own. `clock`: for tests.
+    Owns `wire`, and closes it. `shards`: how many a new crawl gets; an existing one keeps its own. `begin` False: join
+    only a crawl that exists, so that one which the server lost does not begin anew unnoticed. `clock`: for tests.
     Raises SettingsError when the keys are not a crawl's of this version, or `shards` is given and not the crawl's."""
 
     def __init__(
@@ -50,6 +51,7 @@ class RedisFrontier:
         *,
         name: str = "crawl",
         shards: int = 0,
+        begin: bool = True,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._wire = wire
@@ -59,7 +61,10 @@ class RedisFrontier:
         self._reading = Reading(self._shards)
         self._leasing = Leasing(self._shards)
         try:
-            identity.begin(self._shards, shards, self._now())
+            if begin:
+                identity.begin(self._shards, shards, self._now())
+            else:
+                identity.join(self._shards)
         except BaseException:
             wire.close()
             raise

@@ -13,28 +13,39 @@ from crawler.frontier.redis.shards import CRAWLS, SCAN_COUNT, Shards, glob
 from crawler.model import CrawlRecord
 from crawler.url import CANONICAL_VERSION
 
+_RECORD_SCHEMA: Final = CrawlRecord(name="").schema
 CLUSTER_SHARDS: Final = 16
 """Shards of a new crawl on a Redis Cluster when the settings do not say."""
 
 
 def begin(shards: Shards, wanted: int, now: int) -> None:
-    """Join the crawl, or begin it with `wanted` shards (0: as many as fit the server). Two or three trips. Raises
+    """Begin the crawl with `wanted` shards (0: as many as fit the server), or join it. Three or four trips. Raises
     SettingsError when it cannot be this crawl."""
     usual = CLUSTER_SHARDS if shards.wire.address.kind == "cluster" else 1
     fresh = CrawlRecord(name=shards.name, canonical=CANONICAL_VERSION, shards=wanted or usual, created_ms=now)
-    schema, packed = shards.wire.run(script("begin"), shards.key(0), SCHEMA, msgspec.json.encode(fresh).decode())
+    text = msgspec.json.encode(fresh)
+    schema, packed = shards.wire.run(script("begin"), shards.key(0), SCHEMA, text.decode())
     _check_schema(shards, 0, schema)
+    if packed == text and fresh.shards > 1:
+        shards.wire.runs(script("begin"), [(shards.key(shard), (SCHEMA, "")) for shard in range(1, fresh.shards)])
+    shards.wire.call(CRAWLS, "HSET", CRAWLS, shards.name, fresh.created_ms)
+    join(shards, wanted)
+
+
+def join(shards: Shards, wanted: int = 0) -> None:
+    """Join a crawl that has begun. One or two trips. Raises SettingsError when it cannot be this one, or is gone."""
+    packed = _packed(shards)
     try:
         found = msgspec.json.decode(packed, type=CrawlRecord)
     except msgspec.MsgspecError as error:
         raise SettingsError(
             f"{shards.key(0)}: the crawl's record is damaged ({error}); crawler rm removes the crawl"
         ) from None
-    if (found.schema, found.canonical) != (fresh.schema, fresh.canonical):
+    if (found.schema, found.canonical) != (_RECORD_SCHEMA, CANONICAL_VERSION):
         raise SettingsError(
             f"crawl {shards.name!r} was begun with URL rules {found.canonical} (schema {found.schema}), this program "
-            f"has {fresh.canonical} (schema {fresh.schema}): finish it with the version that began it, or start over "
-            "with --fresh"
+            f"has {CANONICAL_VERSION} (schema {_RECORD_SCHEMA}): finish it with the version that began it, or start "
+            "over with --fresh"
         )
     if wanted and wanted != found.shards:
         raise SettingsError(
@@ -42,11 +53,11 @@ def begin(shards: Shards, wanted: int, now: int) -> None:
             "change; leave the setting out, or start over with --fresh"
         )
     shards.count = found.shards
-    if found.shards > 1:
-        keys = [(shards.key(shard), (SCHEMA, "")) for shard in range(1, found.shards)]
-        for shard, (schema, _) in enumerate(shards.wire.runs(script("begin"), keys), 1):
-            _check_schema(shards, shard, schema)
-    shards.wire.call(CRAWLS, "HSET", CRAWLS, shards.name, found.created_ms)
+    keys = [shards.key(shard) for shard in range(found.shards)]
+    for shard, schema in enumerate(shards.wire.calls([(key, ("HGET", key, "schema")) for key in keys])):
+        if schema is None:
+            raise SettingsError(f"{shards.key(shard)} is gone, a part of the crawl: start over with --fresh")
+        _check_schema(shards, shard, schema)
 
 
 def _check_schema(shards: Shards, shard: int, schema: bytes) -> None:

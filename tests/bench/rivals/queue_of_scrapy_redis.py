@@ -28,6 +28,9 @@ class Page(scrapy.Spider):
 
 
 def used_bytes(server: redis.Redis) -> int:
+    """When what was deleted is freed."""
+    while server.info("memory")["lazyfree_pending_objects"]:
+        time.sleep(0.1)
     return int(server.info("memory")["used_memory"])
 
 
