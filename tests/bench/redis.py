@@ -66,7 +66,7 @@ class Bench:
     wire: Wire
     frontier: RedisFrontier
     urls: Iterator[Request] = field(init=False)
-    slow: dict[str, int] = field(default_factory=dict)
+    slow: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hosts = self.case.hosts
@@ -147,7 +147,7 @@ def run(case: Case, pages: int) -> Result:
             for batch in case.batches:
                 costs += bench.cycle(batch, pages // (10 if batch == 1 else 1))
             memory = None if case.batches else weigh(bench, empty)
-    print("  longest:", ", ".join(f"{name} {us / 1000:.1f} ms" for name, us in bench.slow.items()), flush=True)
+    print(f"  longest: {redis_table.longest([bench.slow])}", flush=True)
     return Result(costs, memory, bench.slow)
 
 
@@ -194,12 +194,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000_000, help="most URLs in a case (default %(default)s)")
     parser.add_argument("--hosts", type=int, help="only cases with so many hosts; print only")
     parser.add_argument("--memory", action="store_true", help="only cases of memory; print only")
-    parser.add_argument(
-        "--rivals",
-        type=Path,
-        default=Path(f"{sys.prefix}-bench") / "bin" / "python",
-        help="interpreter that has scrapy-redis (default %(default)s)",
-    )
+    python = Path(f"{sys.prefix}-bench") / "bin" / "python"
+    parser.add_argument("--rivals", type=Path, default=python, help="that has scrapy-redis (default %(default)s)")
     given = parser.parse_args()
     if not given.rivals.exists():
         print(f"no {given.rivals}: run `make bench`, or name an interpreter with --rivals", file=sys.stderr)

@@ -112,8 +112,8 @@ class Meter:
     server_s: float = 0.0
     trips: int = 0
     commands: int = 0
-    slow: dict[str, int] = field(default_factory=dict)
-    """Longest microseconds of each script."""
+    slow: dict[str, list[int]] = field(default_factory=dict)
+    """Microseconds of each script's slow runs."""
 
     def __post_init__(self) -> None:
         self.watch = Stopwatch(self.name, 0)
@@ -131,7 +131,7 @@ class Meter:
         self.commands += commands_after - commands
         self.trips += self.wire.trips - trips
         for script, duration in self.probe.slow():
-            self.slow[script] = max(self.slow.get(script, 0), duration)
+            self.slow.setdefault(script, []).append(duration)
 
     def cost(self, *, hosts: int, pending: int, batch: int) -> Cost:
         watch = self.watch

@@ -1,4 +1,4 @@
-"""What only the frontier on Redis has: shards, a seen set that splits, keys that can be damaged, a crawl that is gone."""
+"""What only Redis has: shards, a seen set that splits, keys that can be damaged, a crawl that is gone."""
 
 from __future__ import annotations
 

@@ -238,6 +238,7 @@ def test_the_commands_export(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_what_run_gives_to_the_crawl() -> None:
     defaults = [text for options, value in RUN_DEFAULTS for text in (options[-1], value)]
+    defaults += ["--set", "crawl.name=demo"]
     assert run_arguments([]) == [*defaults, "--fresh"]
     assert run_arguments(["-w", "4", "-o", "x.csv", "--delay=1", "--fresh"]) == [
         *("-w", "4", "-o", "x.csv", "--delay=1", "--fresh"),
