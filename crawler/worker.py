@@ -124,7 +124,8 @@ class Worker:
             if given:
                 idle_s = IDLE_MIN_S
                 continue
-            if self._until_finished and not self._busy() and await self._is_over():
+            # While anything becomes due by time (a lease or a producer that may lapse is such a thing) it is not over.
+            if self._until_finished and due_s is None and not self._busy() and await self._is_over():
                 return
             await self._wait_changed(min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
             idle_s = min(idle_s * 2, IDLE_MAX_S)
