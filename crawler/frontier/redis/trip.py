@@ -28,6 +28,9 @@ class Trips:
         self.address = address
         self._replicas = table.replicas
         self._wait: Command = ("WAIT", table.replicas, round(table.replicas_wait_s * 1000))
+        self._glance: Command = ("WAIT", table.replicas, 1)
+        self._alone: set[str] = set()
+        """Servers that had too few replicas connected: there is nobody to wait for until that changes."""
         self._warned = -1
 
     def answers(
@@ -56,10 +59,12 @@ class Trips:
         parts: dict[Server, list[int]] = {}
         for at in todo:
             parts.setdefault(self.route.of(commands[at][0]), []).append(at)
-        before, behind = ([ahead] if ahead else []), ([self._wait] if durable else [])
+        before = [ahead] if ahead else []
         sent: list[tuple[Server, list[int], Sent]] = []
         failed: Exception | None = None
         for server, part in parts.items():
+            wait = self._glance if server.name in self._alone else self._wait
+            behind = [wait] if durable else []
             try:
                 sent.append((server, part, server.send([*before, *(commands[at][1] for at in part), *behind])))
             except (told.RedisError, OSError) as error:
@@ -95,6 +100,7 @@ class Trips:
             return reason(confirmed, self.at(server), worked="WAIT" in self.vitals.worked)
         self.vitals.worked.add("WAIT")
         if confirmed >= self._replicas:
+            self._alone.discard(server.name)
             return None
         try:
             role = server.ask("ROLE")
@@ -103,7 +109,9 @@ class Trips:
         connected = len(role[2]) if role[0] == b"master" else 0
         text = f"Redis at {self.at(server)}: {confirmed} of {self._replicas} replicas ([redis] replicas) confirmed"
         if connected >= self._replicas:
+            self._alone.discard(server.name)
             return BackendError(f"{text} in time")
+        self._alone.add(server.name)
         if self._warned != self.vitals.epoch:
             self._warned = self.vitals.epoch
             log.warning("%s; %d are connected: going on without", text, connected)
