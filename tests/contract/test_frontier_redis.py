@@ -175,7 +175,7 @@ class TestGone:
             frontier(name)
         admin.delete(f"crawler:{{{name}:0}}")
         admin.set(f"crawler:{{{name}:0}}", "mine")
-        with pytest.raises(Exception, match="is something else"):
+        with pytest.raises(SettingsError, match="somebody else's string"):
             frontier(name)
         admin.delete(f"crawler:{{{name}:0}}")
 
