@@ -2,12 +2,16 @@
 
     {"v":1,"url":"https://example.com/","depth":2}
 
+A message with a blob (a raw page) is a frame instead: the byte 1, the length of the JSON as 4 bytes, most significant
+first, the JSON, and the blob to the end.
+
 Fields at their default are left out. Readers ignore fields that they do not know, so a field with a default may be
 added within a version; any other change is a new version, and another version is refused with BadRecord.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Final, TypeVar
 
 import msgspec
@@ -18,6 +22,8 @@ from crawler.model import PRIORITY_MAX, Message, Request
 VERSION: Final = 1
 
 _HEAD: Final = b'{"v":%d,' % VERSION
+_FRAME: Final = struct.Struct(">BI")
+_FRAMED: Final = 1
 _encoder = msgspec.json.Encoder()
 _requests = msgspec.json.Decoder(Request)
 _messages = msgspec.json.Decoder(Message)
@@ -47,12 +53,22 @@ def decode_request(data: bytes) -> Request:
 
 def encode_message(message: Message) -> bytes:
     """The records' data goes in as it is. Cost: a copy."""
-    return _HEAD + _encoder.encode(message)[1:]
+    if not message.blob:
+        return _HEAD + _encoder.encode(message)[1:]
+    head = _HEAD + _encoder.encode(msgspec.structs.replace(message, blob=b""))[1:]
+    return b"".join((_FRAME.pack(_FRAMED, len(head)), head, message.blob))
 
 
 def decode_message(data: bytes) -> Message:
     """Raises BadRecord. The records' data stays JSON text."""
-    return _decode(_messages, data)
+    if not isinstance(data, bytes) or data[:1] != b"\x01":
+        return _decode(_messages, data)
+    start = _FRAME.size
+    length = _FRAME.unpack_from(data)[1] if len(data) >= start else 0
+    if start + length > len(data):
+        raise BadRecord(f"a frame that is cut short: {data[:40]!r}")
+    message = _decode(_messages, data[start : start + length])
+    return msgspec.structs.replace(message, blob=data[start + length :])
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:

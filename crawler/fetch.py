@@ -22,7 +22,7 @@ from crawler.error import SiteError
 from crawler.httpstatus import redirect_target, redirected, site_error
 from crawler.model import Request
 from crawler.response import Response, charset_of, essence
-from crawler.settings import FetchTable
+from crawler.tables import FetchTable
 from crawler.version import VERSION
 
 ACCEPT: Final = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

@@ -18,7 +18,7 @@ import msgspec
 
 from crawler.codec import decode_request, encode_request
 from crawler.error import BackendError, SpiderError
-from crawler.model import LOG_KIND, PRIORITY_MAX, Item, Message, Record, Request
+from crawler.model import LOG_KIND, PRIORITY_MAX, RAW_KIND, Item, Message, Record, Request
 from crawler.page import Page
 from crawler.scope import Scope
 from crawler.spider import Spider
@@ -28,6 +28,8 @@ __all__ = ["Harvest", "Limits", "Scope", "harvest"]
 
 YIELDS_PER_LINK: Final = 10
 """A page may name each of its links so often; what a spider yields beyond is not asked for."""
+
+OWN_KINDS: Final = (LOG_KIND, RAW_KIND)
 
 _KIND: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
@@ -143,9 +145,10 @@ class _Basket:
             self._skipped["items_max"] += 1
             return
         kind = item.kind
-        if not isinstance(kind, str) or not _KIND.fullmatch(kind) or kind == LOG_KIND:
+        if not isinstance(kind, str) or not _KIND.fullmatch(kind) or kind in OWN_KINDS:
             raise SpiderError(
-                "spider_item", f"{kind!r} is no kind of item: words of A-Z a-z 0-9 _ - and dots, not {LOG_KIND!r}"
+                "spider_item",
+                f"{kind!r} is no kind of item: words of A-Z a-z 0-9 _ - and dots, not {' or '.join(OWN_KINDS)}",
             )
         if item.key is None:
             identity = f"#{self._positions[kind]}"

@@ -201,7 +201,7 @@ class Record(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.data, type=dict[str, Any])
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One page's items of one kind, of one visit; stored whole or not at all."""
 
     id: str
@@ -214,6 +214,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     spider: str
     visit: int = 0
     records: tuple[Record, ...] = ()
+    blob: bytes = b""
+    """Of a raw page (`RAW_KIND`): its body as it was transferred. It rides behind the JSON, never in it."""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -243,6 +245,34 @@ class DeadItem(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     crashes: int = 0
     died_ms: int = 0
+
+
+RAW_KIND = "raw.page"
+"""Kind of the messages that carry whole pages as transferred: one record, a `RawHead`, and the body as `blob`. They go
+to the queues bound to this kind alone, which get no others; a crawl without such a queue publishes none."""
+
+
+class RawHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data of a raw page's record: the exchange of requests and responses as it went over the wire (RFC 9112)."""
+
+    fingerprint: int
+    method: str = "GET"
+    target: str = "/"
+    """As in the request line."""
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """As sent, in order. Without the values of Authorization, Proxy-Authorization and Cookie."""
+    request_body: bytes = b""
+    version: str = "1.1"
+    """HTTP version of the response."""
+    status: int = 0
+    phrase: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    """As received, in order; bytes above 127 as latin-1."""
+    address: str = ""
+    """IP address of the server; empty when a proxy was asked."""
+    seconds: float = 0.0
+    truncated: str = ""
+    """`length` when the body was cut off at `exchange.message_bytes_max`."""
 
 
 LOG_KIND = "log"

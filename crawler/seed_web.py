@@ -9,7 +9,7 @@ from typing import BinaryIO
 from crawler.fetch import Fetcher
 from crawler.model import Request
 from crawler.seed_sources import Fetch
-from crawler.settings import FetchTable
+from crawler.tables import FetchTable
 from crawler.url import canonical
 
 

@@ -16,7 +16,7 @@ HEAD = """\
 # Durations end in _s (seconds), sizes in _bytes, limits in _max.
 # A value can also come from the environment, CRAWLER__POLITENESS__DELAY_S=0.5, or from the command line,
 # --set politeness.delay_s=0.5; the command line wins over the environment, and both over this file.
-# This file is written by `python -m crawler.settings_file`: change defaults and comments in crawler/settings.py.
+# This file is written by `python -m crawler.settings_file`: change defaults and comments in crawler/tables.py.
 """
 
 TAIL = """

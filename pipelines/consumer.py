@@ -23,7 +23,7 @@ from crawler.error import BackendError
 from crawler.exchange import Exchange
 from crawler.keeper import Keeper
 from crawler.model import Bury, Delivery, Done, Outcome, Retry, Settlement
-from crawler.settings import ExchangeTable
+from crawler.tables import ExchangeTable
 from crawler.view import QueueCounts
 from pipelines import Pipeline, Reject, Unavailable
 from pipelines.writer_lock import WriterLock

@@ -48,8 +48,8 @@ def scope(settings: Settings, record: CrawlRecord, url: str, *, depth: int | Non
 def _spider(settings: Settings, record: CrawlRecord) -> tuple[type[Spider] | None, list[str]]:
     """The crawl's own, unless the settings name another than the default."""
     from crawler import plugin
-    from crawler.settings import CrawlTable
     from crawler.spider import Spider
+    from crawler.tables import CrawlTable
 
     named = settings.crawl.spider
     if named == CrawlTable().spider and record.spider:

@@ -12,6 +12,7 @@ Routing (`exchange.type`):
 - topic: a queue gets the kinds that match one of its patterns: words separated by `.`, `*` is exactly one word, `#` any
   number of words, also none (AMQP 0-9-1 topic exchange).
 With direct and topic the history queue is bound to `log` alone; a pattern `#` of another queue does not take `log`.
+Likewise, with every type, raw pages (`raw.page`) go to the queues whose `bind` names that kind; those get no others.
 
 A message id that is already in a queue is not queued again; one that left it (stored) may be: stores are idempotent.
 """

@@ -1,7 +1,7 @@
 """Which queues get a message: pure decisions, the same for every adapter.
 
-Source: AMQP 0-9-1 §3.1.3 (direct, fanout and topic exchanges), with the project's own rule for `log` messages
-(`crawler/exchange/__init__.py`).
+Source: AMQP 0-9-1 §3.1.3 (direct, fanout and topic exchanges), with the project's own rules for `log` messages and raw
+pages (`crawler/exchange/__init__.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from crawler.exchange import HISTORY
-from crawler.model import LOG_KIND
+from crawler.model import LOG_KIND, RAW_KIND
 
 ExchangeType = Literal["fanout", "direct", "topic"]
 
@@ -38,12 +38,19 @@ def targets(exchange_type: ExchangeType, queues: Mapping[str, Iterable[str]], ki
     """Names of the queues (name -> bind) that get a message of this kind, in the order given."""
     if kind == LOG_KIND:
         return tuple(name for name in queues if name == HISTORY)
-    others = [(name, bind) for name, bind in queues.items() if name != HISTORY]
+    if kind == RAW_KIND:
+        return tuple(name for name, bind in queues.items() if is_raw(bind))
+    others = [(name, tuple(bind)) for name, bind in queues.items() if name != HISTORY and not is_raw(bind)]
     if exchange_type == "direct":
-        return tuple(name for name, bind in others if kind in tuple(bind))
+        return tuple(name for name, bind in others if kind in bind)
     if exchange_type == "topic":
         return tuple(name for name, bind in others if any(matches(pattern, kind) for pattern in bind))
     return tuple(name for name, _ in others)
+
+
+def is_raw(bind: Iterable[str]) -> bool:
+    """Whether a queue takes whole pages, and so nothing else."""
+    return RAW_KIND in tuple(bind)
 
 
 class Router:

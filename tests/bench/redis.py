@@ -23,7 +23,7 @@ from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis.address import parse
 from crawler.frontier.redis.wire import Wire, connect
 from crawler.model import Done, Request, Rules, Settlement
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 from tests.bench import redis_table, table
 from tests.bench.contestants import CHECKOUT, RIVALS
 from tests.bench.redis_probe import Cost, Meter, Probe

@@ -12,7 +12,7 @@ from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis.address import parse
 from crawler.frontier.redis.wire import connect
 from crawler.model import Rules
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 from tests.servers.redis import RedisServer
 
 _numbers = itertools.count(1)

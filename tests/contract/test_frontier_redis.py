@@ -15,7 +15,7 @@ from crawler.frontier.redis.address import parse
 from crawler.frontier.redis.shards import crawls, erase, shard_of
 from crawler.frontier.redis.wire import connect
 from crawler.model import Done, Request, Retry, Rules, Settlement
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 from crawler.url import fingerprint
 from crawler.view import Finish
 from tests.contract.frontiers import RULES, Crawl, FakeClock, balanced, many, names, pages, request_id

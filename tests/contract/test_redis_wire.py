@@ -15,7 +15,7 @@ import pytest
 from crawler.error import BackendError, BadRecord, SettingsError
 from crawler.frontier.redis.address import parse
 from crawler.frontier.redis.wire import Script, Wire, connect
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 from tests.servers.redis import PASSWORDS, RedisServer
 
 KEY = "crawler:{test}"

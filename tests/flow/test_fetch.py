@@ -17,7 +17,7 @@ from crawler.fetch import Fetcher
 from crawler.model import Request
 from crawler.response import Response
 from crawler.robots import ROBOTS_BYTES_MAX
-from crawler.settings import FetchTable
+from crawler.tables import FetchTable
 from crawler.version import VERSION
 from tests.sites.nasty import PAGE, Nasty
 

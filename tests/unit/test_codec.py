@@ -107,3 +107,17 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 def test_what_json_cannot_hold_is_not_written(meta: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         encode_request(Request(url="http://h.example/", meta=meta))
+
+
+def test_a_raw_page_keeps_its_bytes_behind_the_json() -> None:
+    head = msgspec.json.encode({"fingerprint": 1})
+    page = Message(
+        id="1", kind="raw.page", url="https://x.org/", fetched_at="", spider="s",
+        records=(Record("1", msgspec.Raw(head)),), blob=bytes(range(256)) * 9,
+    )  # fmt: skip
+    data = encode_message(page)
+    assert decode_message(data) == page
+    assert data.endswith(page.blob)
+    for cut in (b"\x01", data[:5], data[:40]):
+        with pytest.raises(BadRecord):
+            decode_message(cut)

@@ -18,7 +18,7 @@ import pytest
 from crawler.error import BackendError, Reject, SettingsError, Unavailable
 from crawler.exchange.memory import MemoryExchange
 from crawler.model import Message, Queue, Record
-from crawler.settings import ExchangeTable
+from crawler.tables import ExchangeTable
 from crawler.view import QueueCounts
 from pipelines.consumer import Consumer, drained, lock_path
 from pipelines.jsonl import JsonLines

@@ -18,7 +18,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # Values.
     ("crawler.model", "crawler.view", "crawler.error", "crawler.version"),
     # Pure parts, and parts that know nothing of crawling.
-    ("crawler.url", "crawler.codec", "crawler.strict", "crawler.settings", "crawler.settings_file", "crawler.plugin"),
+    (
+        "crawler.url",
+        "crawler.codec",
+        "crawler.strict",
+        "crawler.tables",
+        "crawler.settings",
+        "crawler.settings_file",
+        "crawler.plugin",
+    ),
     ("crawler.retry", "crawler.response", "crawler.httpstatus", "crawler.body", "crawler.charset", "crawler.robots"),
     ("crawler.scope", "crawler.combine", "crawler.caller", "crawler.known", "crawler.watchdog"),
     ("crawler.workerlock", "crawler.demo", "crawler.demo.[!_]*"),

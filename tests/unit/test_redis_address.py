@@ -9,7 +9,8 @@ import pytest
 
 from crawler.error import SettingsError
 from crawler.frontier.redis.address import Address, is_redis, parse, split
-from crawler.settings import RedisTable, load
+from crawler.settings import load
+from crawler.tables import RedisTable
 
 SECRET = "s3cr3t"
 

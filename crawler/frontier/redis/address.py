@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from crawler.error import SettingsError
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 
 Kind = Literal["single", "unix", "sentinel", "cluster"]
 

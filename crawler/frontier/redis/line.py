@@ -15,7 +15,7 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.retry import Retry
 
 from crawler.frontier.redis.address import Address
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 
 Part = bytes | str | int | float
 Command = Sequence[Part]

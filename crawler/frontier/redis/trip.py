@@ -14,7 +14,7 @@ from crawler.frontier.redis.failure import reason
 from crawler.frontier.redis.line import Command
 from crawler.frontier.redis.route import Route
 from crawler.frontier.redis.server import Sent, Server, Vitals
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 
 log = logging.getLogger("crawler.redis")
 

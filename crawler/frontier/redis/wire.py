@@ -24,7 +24,7 @@ from crawler.frontier.redis.listener import Listener
 from crawler.frontier.redis.route import ByCluster, BySentinel, Fixed, Route
 from crawler.frontier.redis.server import Server, Vitals
 from crawler.frontier.redis.trip import Trips
-from crawler.settings import RedisTable
+from crawler.tables import RedisTable
 
 LOADS_MAX = 3
 """How often a batch loads a script that is flushed again and again."""
