@@ -59,9 +59,12 @@ class TestConstants:
         fields = re.search(r"local FIELDS = \{(.*?)\}", text, re.DOTALL)
         assert fields is not None
         assert tuple(re.findall(r"'(\w+)'", fields[1])) == record.TOTALS
-        host = re.search(r"local (ID, IN_FLIGHT.*?), STAMPS =", text, re.DOTALL)
+        host = re.search(r"local (ID, DUE_MS.*?) = (1, .*?)\nlocal HOST_FIELDS = (\d+)", text, re.DOTALL)
         assert host is not None
-        assert tuple(field.strip().lower() for field in host[1].split(",")) == record.HOST
+        places = dict(zip(re.findall(r"\w+", host[1]), map(int, re.findall(r"\d+", host[2])), strict=True))
+        assert len(record.HOST) == int(host[3])
+        for field, place in places.items():
+            assert record.HOST[place - 1] == {"STAMPS": "expires_0"}.get(field, field.lower())
         assert re.search(r"local SCHEMA = '(\w+)'", text)[1] == record.SCHEMA  # type: ignore[index]
 
 

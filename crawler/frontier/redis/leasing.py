@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,9 +21,11 @@ from crawler.frontier.redis.shards import Shards
 from crawler.model import Bury, Lease, Leased, Request, Settlement
 from crawler.url import fingerprint
 
-_Fact = tuple[int, str, int, int, int, int, int, int]
 _head = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw])
-_facts = msgspec.msgpack.Decoder(list[_Fact])
+_facts = msgspec.msgpack.Decoder(list[Any])
+_FACTS = 8
+_HEAD = 6
+"""Bytes of origin and number before a payload."""
 
 
 class Answer(NamedTuple):
@@ -159,18 +161,18 @@ class Leasing:
         return answers
 
     def _answer(self, shard: int, request_id: str, reply: list[bytes]) -> Answer:
-        due, facts, *payloads = reply
+        due, facts, *raws = reply
         draining, suspects, _, packed = _head.decode(facts)
-        rows = _facts.decode(packed) if payloads else []
+        rows = zip(*[iter(_facts.decode(packed) if raws else [])] * _FACTS, strict=True)
         answer = Answer([], [], int(due) if due else None, bool(draining), suspects)
-        for row, payload in zip(rows, payloads, strict=True):
+        for row, raw in zip(rows, raws, strict=True):
             serial, host, origin, attempts, crashes, alone, robots, stamp = row
-            token = self._shards.token(request_id, shard, serial)
+            token = self._shards.token(request_id, shard, int(serial))
             if robots:
                 answer.leases.append(_robots_lease(token, host, origin))
                 continue
             try:
-                request = decode_request(payload)
+                request = decode_request(raw[_HEAD:])
             except BadRecord as error:
                 answer.damaged.append(Settlement(token, Bury(DAMAGED, str(error))))
                 continue

@@ -125,7 +125,7 @@ class Reading:
             skew = self.skew(shard)
             for name, packed in self._hash(shard, "hosts"):
                 try:
-                    number = unpack_host(packed)[0]["id"]
+                    number = unpack_host(packed)["id"]
                 except BadRecord:
                     number = 0
                 rows.append((_host(name, packed, now + skew, self._shards.rules, ()), number))
@@ -171,7 +171,7 @@ class Reading:
         turns = []
         for name, packed in self._hash(shard, "hosts"):
             try:
-                host, _ = unpack_host(packed)
+                host = unpack_host(packed)
             except BadRecord:
                 continue
             if host["ready"]:
@@ -186,8 +186,9 @@ class Reading:
     def leases(self, shard: int) -> Iterator[tuple[Entry, str, int]]:
         """Leased pages: entry, worker, when the lease lapses (ms of the shard's time)."""
         ends = {member.partition(b" ")[0]: int(score) for member, score in self._scored(*self._key(shard, "expiry"))}
+        taken = dict(self._hash(shard, "taken"))
         for serial, packed in self._hash(shard, "leases"):
-            found = unpack_lease(packed)
+            found = unpack_lease(packed, taken.get(serial))
             if found is not None:
                 yield *found, ends.get(serial.encode(), 0)
 
@@ -277,12 +278,12 @@ def add_up(all_counts: list[Counts]) -> Counts:
 
 def _host(name: str, packed: bytes, now: int, rules: Rules, robots: tuple[Robots, ...]) -> Host:
     try:
-        host, _ = unpack_host(packed)
+        host = unpack_host(packed)
     except BadRecord:
         return Host(name=name)
     return Host(
         name=name,
-        delay_s=None if host["own_delay"] < 0 else host["own_delay"] / 1000,
+        delay_s=(host["own_delay"] - 1) / 1000 if host["own_delay"] else None,
         paused_s=max(0, max(host["next_ms"], host["paused_ms"]) - now) / 1000,
         failures=host["failures"],
         down=bool(host["down"]),

@@ -12,7 +12,7 @@ from crawler.frontier.policy import ms
 from crawler.model import DeadLetter, Request, Rules
 from crawler.url import fingerprint
 
-SCHEMA: Final = "1"
+SCHEMA: Final = "2"
 """Version of keys and scripts."""
 
 TOTALS: Final = (
@@ -23,10 +23,11 @@ TOTALS: Final = (
 """The fields of a shard's totals, as in shard.lua."""
 
 HOST: Final = (
-    *("id", "in_flight", "next_ms", "paused_ms", "due_ms", "failures", "steps", "down", "asking", "own_delay"),
-    *("ready", "mask", "back", "suspects", "delayed", "dead", "done", "placed", "doomed"),
+    *("id", "due_ms", "placed", "ready", "mask", "done", "in_flight", "next_ms"),
+    *("expires_0", "stamp_0", "expires_1", "stamp_1", "expires_2", "stamp_2", "expires_3", "stamp_3"),
+    *("back", "paused_ms", "failures", "steps", "down", "asking", "own_delay", "suspects", "delayed", "dead", "doomed"),
 )
-"""The fields of a host as in shard.lua; two for each origin follow."""
+"""The fields of a host as in shard.lua; zeros at the end of a record are left out."""
 
 LOW_BITS: Final = 0xFFFFFF
 """Of a fingerprint: they say which bucket of the seen set it is in."""
@@ -35,7 +36,10 @@ pack = msgspec.msgpack.Encoder().encode
 """Bytes are not understood by the server's Lua: give it text."""
 
 _Entry = tuple[int, int, int, int, int, str, msgspec.Raw]
-_leases: Final = msgspec.msgpack.Decoder(tuple[str, str, str, int, int, int, int, int, _Entry | bool])
+_Lease = tuple[str, str, int, int, int, int, int, int, int, int, int]
+_LEASE_HEAD: Final = b"\x9b"
+"""An array of eleven: a lease's fields are packed one by one."""
+_leases: Final = msgspec.msgpack.Decoder(_Lease)
 _letters: Final = msgspec.msgpack.Decoder(tuple[_Entry, str, str, int])
 _entries: Final = msgspec.msgpack.Decoder(_Entry)
 _hosts: Final = msgspec.msgpack.Decoder(list[int])
@@ -101,13 +105,13 @@ def unpack_totals(packed: bytes) -> dict[str, Any]:
     return dict(zip(TOTALS, _totals.decode(packed), strict=True))
 
 
-def unpack_host(packed: bytes) -> tuple[dict[str, int], list[int]]:
-    """A host's fields by name, and its origins' (expires_ms, fetched_ms), flat. Raises BadRecord."""
+def unpack_host(packed: bytes) -> dict[str, int]:
+    """A host's fields by name. Raises BadRecord."""
     try:
         values = _hosts.decode(packed)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"damaged host record: {error}") from None
-    return dict(zip(HOST, values, strict=False)), values[len(HOST) :]
+    return dict.fromkeys(HOST, 0) | dict(zip(HOST, values, strict=False))
 
 
 def unpack_entry(packed: bytes) -> Entry:
@@ -126,15 +130,16 @@ def unpack_queued(raw: bytes, host: str, priority: int) -> Entry:
     return Entry(int.from_bytes(raw[1:6]), raw[0], priority, 0, 0, host, raw[6:])
 
 
-def unpack_lease(packed: bytes) -> tuple[Entry, str] | None:
-    """The entry and the worker of a leased page; None for a robots.txt, and for a damaged record."""
+def unpack_lease(packed: bytes, raw: bytes | None) -> tuple[Entry, str] | None:
+    """The entry and the worker of a leased page, `raw` as it was in its queue; None for a robots.txt, and for a damaged
+    record."""
     try:
-        _, worker, *_, entry = _leases.decode(packed)
+        worker, host, _, _, _, _, _, page, priority, attempts, crashes = _leases.decode(_LEASE_HEAD + packed)
     except msgspec.MsgspecError:
         return None
-    if isinstance(entry, bool):
+    if not page or raw is None:
         return None
-    return _entry(entry), worker
+    return unpack_queued(raw, host, priority)._replace(attempts=attempts, crashes=crashes), worker
 
 
 def unpack_letter(member: bytes) -> tuple[int, DeadLetter]:

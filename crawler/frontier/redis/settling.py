@@ -23,7 +23,7 @@ def settle(shards: Shards, settlements: Sequence[Settlement]) -> tuple[str, ...]
     tokens: dict[int, list[str]] = {}
     for one in settlements:
         shard, serial, request_id = shards.parse(one.token)
-        rows.setdefault(shard, []).append((serial, request_id, *_outcome(one.outcome)))
+        rows.setdefault(shard, []).append((str(serial), request_id, *_outcome(one.outcome)))
         tokens.setdefault(shard, []).append(one.token)
     return _answered(shards, "settle", rows, tokens, durable=True) if rows else ()
 
@@ -46,7 +46,7 @@ def _rows(shards: Shards, tokens: Sequence[str]) -> tuple[dict[int, list[Any]], 
     by_shard: dict[int, list[str]] = {}
     for token in tokens:
         shard, serial, request_id = shards.parse(token)
-        rows.setdefault(shard, []).append((serial, request_id))
+        rows.setdefault(shard, []).append((str(serial), request_id))
         by_shard.setdefault(shard, []).append(token)
     return rows, by_shard
 
@@ -72,5 +72,5 @@ def _outcome(outcome: Outcome) -> tuple[Any, ...]:
     if isinstance(outcome, Done):
         return 0, outcome.reason, "", 0, 0, outcome.bytes, outcome.items, int(outcome.fetched)
     if isinstance(outcome, Bury):
-        return 2, outcome.reason, outcome.detail, 0, 0, 0, 0, 1
+        return 2, outcome.reason, outcome.detail, 0, 0, 0, 0, int(outcome.fetched)
     return 1, outcome.reason, "", ms(outcome.delay_s), int(outcome.blame == "host"), 0, 0, 1

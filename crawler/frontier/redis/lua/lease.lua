@@ -4,14 +4,14 @@
 -- ARGV[3]  how many at most      ARGV[4]  the worker      ARGV[5]  the request_id
 -- ARGV[6]  how many leases the worker holds in other shards      ARGV[7]  0: no suspect may be given
 -- ARGV[8]  how many the limits of the crawl leave, over all shards; -1: this shard knows
--- Returns {due, facts, payload, …}: due: ms from now as text, '' for none. facts: MessagePack {draining, suspects, held,
--- leases}, with a {serial, host, origin, attempts, crashes, alone, robots, stamp} for each payload.
+-- Returns {due, facts, raw, …}: due: ms from now as text, '' for none. facts: MessagePack {draining, suspects, held,
+-- leases}; leases: for each raw these eight: serial as text, host, origin, attempts, crashes, alone, robots, stamp.
 
 local count, worker_name, request_id = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local elsewhere, suspects_wanted, allowed = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
 
 local function by_time_and_serial(a, b)
-    return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
+    return a[1] < b[1] or (a[1] == b[1] and tonumber(a[2]) < tonumber(b[2]))
 end
 
 local function reap(budget)
@@ -19,8 +19,8 @@ local function reap(budget)
     local lapsed, serials = {}, {}
     for i = 1, #rows, 2 do
         local serial, name = string.match(rows[i], '^(%d+) (.*)$')
-        lapsed[#lapsed + 1] = {tonumber(rows[i + 1]), tonumber(serial), name, rows[i]}
-        serials[#serials + 1] = tonumber(serial)
+        lapsed[#lapsed + 1] = {tonumber(rows[i + 1]), serial, name, rows[i]}
+        serials[#serials + 1] = serial
     end
     table.sort(lapsed, by_time_and_serial)
     local leases = leases_of(serials)
@@ -29,13 +29,14 @@ local function reap(budget)
         if leases[serial] then
             died(serial, leases[serial])
         else -- its record is damaged: keep what is left, free the host
-            local raw = call('HGET', P .. 'leases', serial)
+            local raw = call('HGET', P .. 'taken', serial)
             call('ZREM', P .. 'expiry', one[4])
             call('HDEL', P .. 'leases', serial)
+            call('HDEL', P .. 'taken', serial)
             local host = host_made(name)
             host[IN_FLIGHT], host[ASKING] = max(0, host[IN_FLIGHT] - 1), 0
             T.leased = max(0, T.leased - 1)
-            bury({0, 0, 0, 0, 0, name, raw or ''}, 'damaged_record', 'lease ' .. serial)
+            bury({0, 0, 0, 0, 0, name, (raw or ''):sub(7)}, 'damaged_record', 'lease ' .. serial)
         end
     end
     for _, serial in ipairs(call('ZRANGEBYSCORE', P .. 'producer_expiry', '-inf', now, 'LIMIT', 0, REAP_MAX)) do
@@ -115,31 +116,37 @@ end
 
 -- Choosing.
 
-local new = {leases = {}, expiry = {}, serials = {}, facts = {}, payloads = {}}
+local new = {leases = {}, taken = {}, expiry = {}, serials = {}, facts = {}, raws = {}}
 
 local function robots_known(host, entry)
     return R[ROBOTS] == 0 or host[STAMPS + 2 * entry[ORIGIN]] > wall
 end
 
-local function fact(serial, lease, host)
-    local entry = lease[ENTRY]
-    new.facts[#new.facts + 1] = {serial, lease[L_HOST], lease[L_ORIGIN], entry and entry[ATTEMPTS] or 0,
-        entry and entry[CRASHES] or 0, lease[ALONE], entry and 0 or 1,
-        R[ROBOTS] == 1 and host[STAMPS + 2 * lease[L_ORIGIN] + 1] or 0}
-    new.payloads[#new.payloads + 1] = entry and entry[PAYLOAD] or ''
+local function tell_lease(serial, name, origin, attempts, crashes, alone, page, raw)
+    local facts, n = new.facts, #new.facts
+    facts[n + 1], facts[n + 2], facts[n + 3], facts[n + 4] = serial, name, origin, attempts
+    facts[n + 5], facts[n + 6], facts[n + 7] = crashes, alone, 1 - page
+    facts[n + 8] = R[ROBOTS] == 1 and hosts[name][STAMPS + 2 * origin + 1] or 0
+    new.raws[#new.raws + 1] = raw
 end
 
 local function give(name, host, entry, known, since_ms)
     -- Lease it, or its origin's robots.txt in its place (rule 8).
     T.serial = T.serial + 1
-    local serial = T.serial
+    local serial = tostring(T.serial)
     local alone = (known and since_ms) and 1 or 0
-    local lease = {request_id, worker_name, name, host[STEPS], 0, alone, since_ms or 0, entry[ORIGIN], known and entry}
+    local page, raw = known and 1 or 0, known and raw_of(entry) or ''
+    local attempts, crashes, origin = entry[ATTEMPTS], entry[CRASHES], entry[ORIGIN]
     local n = #new.leases
-    new.leases[n + 1], new.leases[n + 2] = serial, encode(lease)
-    new.expiry[n + 1], new.expiry[n + 2] = now + R[LEASE_MS], expiry_member(serial, lease)
+    new.leases[n + 1], new.leases[n + 2] = serial, encode(worker_name, name, host[STEPS], 0, alone, since_ms or 0, origin,
+        page, entry[PRIORITY], attempts, crashes)
+    new.expiry[n + 1], new.expiry[n + 2] = text_of(now + R[LEASE_MS]), expiry_member(serial, name)
     new.serials[#new.serials + 1] = serial
-    fact(serial, lease, host)
+    if known then
+        local m = #new.taken
+        new.taken[m + 1], new.taken[m + 2] = serial, raw
+    end
+    tell_lease(serial, name, origin, attempts, crashes, alone, page, raw)
     host[IN_FLIGHT], host[DUE_MS] = host[IN_FLIGHT] + 1, now
     me[W_HELD] = me[W_HELD] + 1
     if known then
@@ -154,6 +161,7 @@ local function save_new()
     if #new.serials == 0 then return end
     me[W_SEEN_MS] = wall
     call('HSET', P .. 'leases', unpack(new.leases))
+    if #new.taken > 0 then call('HSET', P .. 'taken', unpack(new.taken)) end
     call('ZADD', P .. 'expiry', unpack(new.expiry))
     call('SADD', P .. 'held:' .. worker_name, unpack(new.serials))
     call('HSET', P .. 'batches', request_id, new.serials[1] .. ',' .. new.serials[#new.serials])
@@ -165,6 +173,7 @@ local function due_names(limit)
     local reserved = T.drain_host
     for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, limit + 1)) do
         local name = member:sub(5)
+        members[name] = member
         if name ~= reserved and #names < limit then names[#names + 1] = name end
     end
     return names
@@ -296,7 +305,9 @@ local function answer(due)
     save_all()
     local draining = T.drain_worker == worker_name and 1 or 0
     local text = due and string.format('%.0f', max(0, due - now)) or ''
-    return {text, encode({draining, T.suspects, me[W_HELD], new.facts}), unpack(new.payloads)}
+    local facts = array(4) .. encode(draining, T.suspects, me[W_HELD]) .. array(#new.facts)
+    if #new.facts > 0 then facts = facts .. encode(unpack(new.facts)) end
+    return {text, facts, unpack(new.raws)}
 end
 
 look_at_clock()
@@ -306,10 +317,16 @@ if range then
     -- Repeated: those that are still current, and nothing new (rule 3).
     local first, last = string.match(range, '(%d+),(%d+)')
     local serials = {}
-    for serial = tonumber(first), tonumber(last) do serials[#serials + 1] = serial end
+    for serial = tonumber(first), tonumber(last) do serials[#serials + 1] = tostring(serial) end
     local leases = leases_of(serials)
     for _, serial in ipairs(serials) do
-        if leases[serial] then fact(serial, leases[serial], host_made(leases[serial][L_HOST])) end
+        local lease = leases[serial]
+        if lease then
+            host_made(lease[L_HOST])
+            local raw = lease[PAGE] == 1 and call('HGET', P .. 'taken', serial) or ''
+            tell_lease(serial, lease[L_HOST], lease[L_ORIGIN], lease[L_ATTEMPTS], lease[L_CRASHES], lease[ALONE],
+                lease[PAGE], raw)
+        end
     end
     return answer(next_due())
 end

@@ -17,8 +17,11 @@ end
 -- Queued: those that come in order stand in a list for each host and priority, those that came back in a sorted set
 -- with their place. A list's element is origin and number (6 bytes), then the payload.
 
+local QUEUES = {}
+for priority = 0, PRIORITY_MAX do QUEUES[priority] = P .. 'q:' .. priority .. ':' end
+
 local function queue_of(name, priority)
-    return P .. 'q:' .. priority .. ':' .. name
+    return QUEUES[priority] .. name
 end
 
 local function place_of(priority, number)
@@ -65,12 +68,16 @@ local function take_queued(name, host, priority)
     if #raw < 6 then return {0, 0, priority, 0, 0, name, raw} end
     local origin, number = struct.unpack('>BI5', raw)
     if origin > 3 then origin = 0 end
-    return {number, origin, priority, 0, 0, name, raw:sub(7)}
+    return {number, origin, priority, 0, 0, name, false, raw}
+end
+
+local function raw_of(entry)
+    return entry[RAW] or struct.pack('>BI5', entry[ORIGIN], entry[NUMBER]) .. entry[PAYLOAD]
 end
 
 local function put_back(name, host, entry)
     -- Undo `take_queued`.
-    local raw = struct.pack('>BI5', entry[ORIGIN], entry[NUMBER]) .. entry[PAYLOAD]
+    local raw = raw_of(entry)
     call(R[LIFO] == 1 and 'RPUSH' or 'LPUSH', queue_of(name, entry[PRIORITY]), raw)
     host[READY], T.ready = host[READY] + 1, T.ready + 1
 end
@@ -156,6 +163,7 @@ local function take_suspect(one)
 end
 
 local function bury(entry, reason, detail)
+    complete(entry)
     T.died, T.dead = T.died + 1, T.dead + 1
     call('ZADD', P .. 'dead', T.died, struct.pack('>I6', T.died) .. encode({entry, reason, detail, wall}))
     local host = host_made(entry[HOST])
@@ -182,13 +190,15 @@ local function save_workers()
     for name, worker in pairs(workers) do call('HSET', P .. 'workers', name, encode(worker)) end
 end
 
--- Leases: `leases` by serial, `expiry` by time, `held:<worker>` for who dies. `ended` is done at once by `save_leases`.
+-- Leases: `leases` and `taken` by serial, `expiry` by time, `held:<worker>` for who dies, `batches` for the serials that
+-- a request_id stands for. `ended` is done at once by `save_leases`.
+-- Serials are texts here: Redis wants them so, and each would be written out four times.
 
 local ended = {serials = {}, members = {}, workers = {}}
 
-local function expiry_member(serial, lease)
+local function expiry_member(serial, name)
     -- With the host, so that it can be freed even if the lease's record was damaged.
-    return serial .. ' ' .. lease[L_HOST]
+    return serial .. ' ' .. name
 end
 
 local function leases_of(serials)
@@ -198,8 +208,8 @@ local function leases_of(serials)
     local raws = call('HMGET', P .. 'leases', unpack(serials))
     for i, serial in ipairs(serials) do
         if raws[i] then
-            local whole, lease = pcall(decode, raws[i])
-            if whole and type(lease) == 'table' and #lease == 9 then
+            local lease = {pcall(decode, raws[i])}
+            if lease[1] and #lease == L_CRASHES then
                 found[serial] = lease
                 names[#names + 1] = lease[L_HOST]
             end
@@ -209,16 +219,41 @@ local function leases_of(serials)
     return found
 end
 
+local function pack_lease(lease)
+    return encode(unpack(lease, 2, L_CRASHES))
+end
+
+local ranges = {}
+local function owns(request_id, serial)
+    -- Whether the lease was given for this request.
+    local range = ranges[request_id]
+    if not range then
+        local first, last = string.match(call('HGET', P .. 'batches', request_id) or '1,0', '(%d+),(%d+)')
+        range = {tonumber(first), tonumber(last)}
+        ranges[request_id] = range
+    end
+    local number = tonumber(serial)
+    return number >= range[1] and number <= range[2]
+end
+
+local function entry_under(serial, lease)
+    -- What is leased.
+    local raw = call('HGET', P .. 'taken', serial) or ''
+    local origin, number = lease[L_ORIGIN], 0
+    if #raw > 5 then origin, number = struct.unpack('>BI5', raw) end
+    return {number, origin, lease[L_PRIORITY], lease[L_ATTEMPTS], lease[L_CRASHES], lease[L_HOST], raw:sub(7)}
+end
+
 local function take(serial, lease)
     -- The lease is no longer current; where its request goes is for the caller.
     ended.serials[#ended.serials + 1] = serial
-    ended.members[#ended.members + 1] = expiry_member(serial, lease)
+    ended.members[#ended.members + 1] = expiry_member(serial, lease[L_HOST])
     local name = lease[WORKER]
     local held = ended.workers[name] or {}
     held[#held + 1], ended.workers[name] = serial, held
     local worker, host = worker_of(name), host_made(lease[L_HOST])
     worker[W_HELD] = worker[W_HELD] - 1
-    if lease[ENTRY] then
+    if lease[PAGE] == 1 then
         worker[W_LEASED], T.leased = worker[W_LEASED] - 1, T.leased - 1
         if lease[ALONE] == 1 then worker[W_ALONE] = worker[W_ALONE] - 1 end
     else
@@ -231,6 +266,7 @@ local function save_leases()
     if #ended.serials > 0 then
         call('ZREM', P .. 'expiry', unpack(ended.members))
         call('HDEL', P .. 'leases', unpack(ended.serials))
+        call('HDEL', P .. 'taken', unpack(ended.serials))
         for name, held in pairs(ended.workers) do call('SREM', P .. 'held:' .. name, unpack(held)) end
         ended = {serials = {}, members = {}, workers = {}}
     end
@@ -256,8 +292,8 @@ local function died(serial, lease)
         local delay = delay_of(host)
         if delay > 0 then host[NEXT_MS] = now + 2 * delay + 1 end
     end
-    local entry = lease[ENTRY]
-    if not entry then return end
+    if lease[PAGE] == 0 then return end
+    local entry = entry_under(serial, lease)
     if lease[ALONE] == 1 then
         entry[CRASHES], T.crashes = entry[CRASHES] + 1, T.crashes + 1
         if entry[CRASHES] >= R[CRASHES_MAX] then
@@ -270,8 +306,7 @@ end
 local function forfeit_held(name, limit)
     -- A dead worker's leases, oldest first, at most `limit`.
     local serials = call('SMEMBERS', P .. 'held:' .. name)
-    for i, serial in ipairs(serials) do serials[i] = tonumber(serial) end
-    table.sort(serials)
+    table.sort(serials, function(a, b) return tonumber(a) < tonumber(b) end)
     for i = #serials, limit + 1, -1 do serials[i] = nil end
     local leases = leases_of(serials)
     for _, serial in ipairs(serials) do

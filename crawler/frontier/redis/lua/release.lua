@@ -1,7 +1,7 @@
 -- include shard moves
 -- Give leases back unstarted: to the old place, nothing charged; the host is free at once unless it was fetched.
 --
--- ARGV[3]  MessagePack: a {serial, request_id} each
+-- ARGV[3]  MessagePack: a {serial as text, request_id} each
 
 local batch = decode(ARGV[3])
 local serials = {}
@@ -9,13 +9,14 @@ for i, one in ipairs(batch) do serials[i] = one[1] end
 local leases = leases_of(serials)
 for _, one in ipairs(batch) do
     local lease = leases[one[1]]
-    if lease and lease[REQUEST_ID] == one[2] then
+    if lease and owns(one[2], one[1]) then
         leases[one[1]] = nil
         local host = take(one[1], lease)
         if lease[FETCHED] == 0 then host[IN_FLIGHT] = max(0, host[IN_FLIGHT] - 1) end
-        if lease[ENTRY] then
-            tell('released', lease[ENTRY], lease[WORKER])
-            if lease[ALONE] == 1 then suspect(lease[ENTRY], lease[SINCE_MS]) else come_back(lease[ENTRY]) end
+        if lease[PAGE] == 1 then
+            local entry = entry_under(one[1], lease)
+            tell('released', entry, lease[WORKER])
+            if lease[ALONE] == 1 then suspect(entry, lease[SINCE_MS]) else come_back(entry) end
         end
     end
 end

@@ -1,7 +1,7 @@
 -- include shard moves clock
 -- Extend leases and producers to a full lease from now.
 --
--- ARGV[3]  MessagePack: a {serial, request_id} each; request_id 'producer': the serial is a producer's
+-- ARGV[3]  MessagePack: a {serial as text, request_id} each; request_id 'producer': the serial is a producer's
 -- Returns MessagePack: the positions, from 0, of those that are lost.
 
 look_at_clock()
@@ -16,9 +16,9 @@ for i, one in ipairs(batch) do
             and not call('ZSCORE', P .. 'producer_expiry', serial) then
             lost[#lost + 1] = i - 1
         end
-    elseif leases[serial] and leases[serial][REQUEST_ID] == id then
-        longer[#longer + 1] = now + R[LEASE_MS]
-        longer[#longer + 1] = expiry_member(serial, leases[serial])
+    elseif leases[serial] and owns(id, serial) then
+        longer[#longer + 1] = text_of(now + R[LEASE_MS])
+        longer[#longer + 1] = expiry_member(serial, leases[serial][L_HOST])
     else
         lost[#lost + 1] = i - 1
     end

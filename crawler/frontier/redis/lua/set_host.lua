@@ -7,7 +7,7 @@
 
 local name, delay_ms, pause_ms, origin = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local host = host_made(name)
-if delay_ms >= 0 then host[OWN_DELAY] = delay_ms end
+if delay_ms >= 0 then host[OWN_DELAY] = delay_ms + 1 end
 if pause_ms >= 0 then host[PAUSED_MS] = pause_ms > 0 and now + pause_ms or 0 end
 if origin >= 0 then
     local at = STAMPS + 2 * origin

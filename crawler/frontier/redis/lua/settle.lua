@@ -1,7 +1,7 @@
 -- include shard moves
 -- End leases with their outcomes.
 --
--- ARGV[3]  MessagePack: a {serial, request_id, kind, reason, detail, delay_ms, host_blamed, bytes, items, fetched} each;
+-- ARGV[3]  MessagePack: a {serial as text, request_id, kind, reason, detail, delay_ms, host_blamed, bytes, items, fetched} each;
 --          kind: 0 done, 1 retry, 2 bury; host_blamed, fetched: 0 or 1
 -- Returns MessagePack: the positions, from 0, of those that were no longer current and changed nothing (rule 2).
 
@@ -24,14 +24,17 @@ local function blame(host, lease, delay_ms)
     host[PAUSED_MS] = max(host[PAUSED_MS], now + pause_ms)
 end
 
-local function settle_page(entry, host, worker_name, one)
-    local reason = one[REASON]
+local function settle_page(serial, lease, host, one)
+    local reason, worker_name = one[REASON], lease[WORKER]
     if one[KIND] == DONE_KIND then
         host[DONE], T.done = host[DONE] + 1, T.done + 1
         T.items, T.bytes = T.items + one[ITEMS], T.bytes + one[BYTES]
         if reason == '' then T.pages = T.pages + 1 else count_reason('done:' .. reason) end
-        tell('done', entry, worker_name, reason)
-    elseif one[KIND] == RETRY_KIND then
+        if watched then tell('done', entry_under(serial, lease), worker_name, reason) end
+        return
+    end
+    local entry = entry_under(serial, lease)
+    if one[KIND] == RETRY_KIND then
         T.retries = T.retries + 1
         count_reason('retry:' .. reason)
         tell('retry', entry, worker_name, reason)
@@ -54,7 +57,7 @@ local stale = {}
 for i, one in ipairs(batch) do
     local serial = one[S_SERIAL]
     local lease = leases[serial]
-    if not lease or lease[REQUEST_ID] ~= one[S_REQUEST_ID] then
+    if not lease or not owns(one[S_REQUEST_ID], serial) then
         stale[#stale + 1] = i - 1
     else
         leases[serial] = nil
@@ -69,9 +72,9 @@ for i, one in ipairs(batch) do
         elseif lease[STEP] >= host[STEPS] then
             host[FAILURES] = 0
         end
-        if lease[ENTRY] then
+        if lease[PAGE] == 1 then
             worker[W_PAGES] = worker[W_PAGES] + 1
-            settle_page(lease[ENTRY], host, lease[WORKER], one)
+            settle_page(serial, lease, host, one)
         elseif one[KIND] == RETRY_KIND then
             host[PAUSED_MS] = max(host[PAUSED_MS], now + one[S_DELAY_MS])
         end

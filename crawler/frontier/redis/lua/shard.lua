@@ -9,7 +9,7 @@
 local call, unpack, floor, max, min = redis.call, unpack, math.floor, math.max, math.min
 local encode, decode = cmsgpack.pack, cmsgpack.unpack
 
-local SCHEMA = '1'
+local SCHEMA = '2'
 local REAP_MAX, LEASE_MAX = 200, 200
 local RANK = 281474976710656 -- 2^48: a place is the rank (0 for the highest priority) times this, plus the number
 local PRIORITY_MAX = 9
@@ -20,20 +20,32 @@ local LEASE_MS, SUSPECT_WAIT_MS, CRASHES_MAX, PENDING_MAX, DELAY_MS, PER_HOST, R
 local R = decode(ARGV[2])
 
 -- A host. PLACED: its score among the ready hosts, 0 when it is not among them. MASK: the priorities whose queues may
--- hold something, as bits. BACK: how many wait in `back`. STAMPS: for each origin two fields, until when its robots
--- record is valid and the record's stamp.
-local ID, IN_FLIGHT, NEXT_MS, PAUSED_MS, DUE_MS, FAILURES, STEPS, DOWN, ASKING, OWN_DELAY, READY, MASK, BACK, SUSPECTS,
-    DELAYED, DEAD, DONE, PLACED, DOOMED, STAMPS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
-local NEW_HOST = {0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+-- hold something, as bits. STAMPS: for each origin two fields, until when its robots record is valid and the record's
+-- stamp. BACK: how many wait in `back`. OWN_DELAY: one more than its ms; 0: it has none. A record is kept without the
+-- zeros at its end, so what is rarely set stands there.
+local ID, DUE_MS, PLACED, READY, MASK, DONE, IN_FLIGHT, NEXT_MS, STAMPS, BACK, PAUSED_MS, FAILURES, STEPS, DOWN, ASKING,
+    OWN_DELAY, SUSPECTS, DELAYED, DEAD, DOOMED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
+local HOST_FIELDS = 27
 
--- An entry: a request that is not finished. ORIGIN: 0 http, 1 https, 2 http on port 443, 3 https on port 80.
-local NUMBER, ORIGIN, PRIORITY, ATTEMPTS, CRASHES, HOST, PAYLOAD = 1, 2, 3, 4, 5, 6, 7
+-- Every text that a script gets or makes costs it a look at each of its bytes (Redis's Lua hashes them all), so a page's
+-- payload should be one text, once.
 
--- A lease. ENTRY: false for a robots.txt. SINCE_MS: when its entry became a suspect.
-local REQUEST_ID, WORKER, L_HOST, STEP, FETCHED, ALONE, SINCE_MS, L_ORIGIN, ENTRY = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- An entry: a request that is not finished. ORIGIN: 0 http, 1 https, 2 http on port 443, 3 https on port 80. RAW: origin
+-- and number (6 bytes), then the payload, as in a queue; PAYLOAD is then made of it when it is needed (`complete`).
+local NUMBER, ORIGIN, PRIORITY, ATTEMPTS, CRASHES, HOST, PAYLOAD, RAW = 1, 2, 3, 4, 5, 6, 7, 8
+
+-- A lease; its fields are packed one by one, the first is whether they could be read. RAW of its entry is in `taken`.
+-- PAGE: 0 for a robots.txt. SINCE_MS: when its entry became a suspect.
+local WORKER, L_HOST, STEP, FETCHED, ALONE, SINCE_MS, L_ORIGIN, PAGE, L_PRIORITY, L_ATTEMPTS, L_CRASHES = 2, 3, 4, 5, 6,
+    7, 8, 9, 10, 11, 12
 
 -- A worker.
 local W_PAGES, W_SEEN_MS, W_HELD, W_ALONE, W_LEASED = 1, 2, 3, 4, 5
+
+local function array(length)
+    -- How MessagePack begins one.
+    return length < 16 and string.char(0x90 + length) or struct.pack('>BI2', 0xdc, length)
+end
 
 local head = call('HMGET', KEYS[1], 'schema', 'generation', 'paused', 'skew', 'monitor', 'totals')
 if not head[1] then
@@ -80,22 +92,44 @@ end
 -- What `crawler monitor` shows; collected only while somebody looks.
 local watched = head[5] and tonumber(head[5]) > wall
 local events = {}
+local function complete(entry)
+    if entry[RAW] then entry[PAYLOAD], entry[RAW] = entry[RAW]:sub(7), nil end
+    return entry
+end
+
 local function tell(what, entry, worker, reason)
     if watched and entry then
+        complete(entry)
         events[#events + 1] = {what, entry[HOST], worker or '', reason or '', entry[PAYLOAD]}
     end
 end
 
 -- Hosts: read when first needed, written back by `save_hosts`.
 
-local hosts, touched = {}, {}
+local hosts, touched, members = {}, {}, {}
+
+local function new_host()
+    T.hosts = T.hosts + 1
+    return {T.hosts, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+end
+
+local function pack_host(host)
+    local last = HOST_FIELDS
+    while host[last] == 0 do last = last - 1 end
+    return array(last) .. encode(unpack(host, 1, last))
+end
+
+local function unpack_host(raw)
+    -- nil for a damaged one.
+    local whole, host = pcall(decode, raw)
+    if not whole or type(host) ~= 'table' or #host < DUE_MS or #host > HOST_FIELDS then return nil end
+    for i = #host + 1, HOST_FIELDS do host[i] = 0 end
+    return host
+end
 
 local function rescued(name)
     -- A damaged record: start it anew from what its queues hold; politeness begins afresh.
-    local host = {unpack(NEW_HOST)}
-    T.hosts = T.hosts + 1
-    host[ID] = T.hosts
-    host[DUE_MS] = now
+    local host = new_host()
     for priority = 0, PRIORITY_MAX do
         local length = call('LLEN', P .. 'q:' .. priority .. ':' .. name)
         if length > 0 then host[READY], host[MASK] = host[READY] + length, host[MASK] + 2 ^ priority end
@@ -119,12 +153,7 @@ local function load_hosts(names)
     if #missing == 0 then return end
     local raws = call('HMGET', P .. 'hosts', unpack(missing))
     for i, name in ipairs(missing) do
-        local known, host = false, false
-        if raws[i] then
-            known, host = pcall(decode, raws[i])
-            if not known or type(host) ~= 'table' or #host ~= #NEW_HOST then host = rescued(name) end
-        end
-        hosts[name] = host
+        hosts[name] = raws[i] and (unpack_host(raws[i]) or rescued(name))
     end
 end
 
@@ -139,16 +168,14 @@ local function host_made(name)
     local host = host_of(name)
     touched[name] = true
     if not host then
-        host = {unpack(NEW_HOST)}
-        T.hosts = T.hosts + 1
-        host[ID], host[DUE_MS] = T.hosts, now
+        host = new_host()
         hosts[name] = host
     end
     return host
 end
 
 local function delay_of(host)
-    return host[OWN_DELAY] >= 0 and host[OWN_DELAY] or R[DELAY_MS]
+    return host[OWN_DELAY] > 0 and host[OWN_DELAY] - 1 or R[DELAY_MS]
 end
 
 local function room(host)
@@ -168,7 +195,23 @@ end
 
 local function member_of(name, host)
     -- Among hosts that are due since the same time the number decides (rule 10).
-    return struct.pack('>I4', host[ID]) .. name
+    local member = members[name]
+    if not member then
+        member = struct.pack('>I4', host[ID]) .. name
+        members[name] = member
+    end
+    return member
+end
+
+local texts = {}
+local function text_of(number)
+    -- Whole, below 10^14. Redis writes a number out with 17 digits each time it is given one; many have the same.
+    local text = texts[number]
+    if not text then
+        text = tostring(number)
+        texts[number] = text
+    end
+    return text
 end
 
 local function first_ready()
@@ -189,7 +232,7 @@ local function save_hosts()
             end
             if score ~= host[PLACED] then
                 if score > 0 then
-                    placed[#placed + 1] = score
+                    placed[#placed + 1] = text_of(score)
                     placed[#placed + 1] = member_of(name, host)
                     woken = woken or score <= now
                 else
@@ -207,7 +250,7 @@ local function save_hosts()
                 end
             end
             rows[#rows + 1] = name
-            rows[#rows + 1] = encode(host)
+            rows[#rows + 1] = pack_host(host)
         end
     end
     touched = {}
