@@ -114,8 +114,37 @@ class TestShards:
             id = request_id()
             first = one.lease(8, worker="w1", request_id=id).leases
             again = one.lease(8, worker="w1", request_id=id).leases
-            assert {lease.token for lease in first} <= {lease.token for lease in again}
+            assert {lease.token for lease in first} == {lease.token for lease in again}
             assert len(first) == 8
+            one.settle([Settlement(lease.token, Done()) for lease in first])
+            assert one.lease(8, worker="w1", request_id=id).leases == ()
+
+    def test_few_wanted_of_many_shards_are_found_wherever_they_are(self, name: str) -> None:
+        with frontier(name, shards=16) as one:
+            one.add(many(40, "only.test"))
+            for count in (1, 3, 16):
+                leased = one.lease(count, worker="w1", request_id=request_id())
+                assert len(leased.leases) == count
+                assert leased.next_due_s == 0.0
+
+    def test_what_the_worker_dropped_untold_does_not_stop_it(self, name: str) -> None:
+        """A lease that lapses while its worker lives: it is reaped, and the worker gets suspects and pages again."""
+        clock = FakeClock()
+        with frontier(name, shards=4, clock=clock) as one, frontier(name, shards=4, clock=clock) as other:
+            one.add([page for number in range(20) for page in many(1, f"host{number}.test")])
+            leases = one.lease(20, worker="w1", request_id=request_id()).leases
+            one.settle([Settlement(lease.token, Done()) for lease in leases[1:]])
+            one.add([page for number in range(20) for page in many(1, f"more{number}.test")])
+            other.lease(20, worker="dead", request_id=request_id())
+            other.forfeit("dead")
+            done = 0
+            for _ in range(200):
+                clock.wait(5)
+                given = one.lease(5, worker="w1", request_id=request_id()).leases
+                one.settle([Settlement(lease.token, Done()) for lease in given])
+                done += len(given)
+            assert done == 41 - len(leases)
+            assert balanced(one)
 
     def test_a_suspect_is_given_alone_to_empty_hands(self, name: str) -> None:
         clock = FakeClock()

@@ -9,7 +9,8 @@ a host, with everything that belongs to it, is in one (`shards.shard_of`). The k
     …:q:<priority>:<host>             list    requests in order of admission
     …:back:<host>                     zset    requests that came back, by their place
     …:delayed  …:suspects  …:dead     zset    requests by due time, since when, number of death
-    …:leases  …:expiry  …:held:<w>    hash, zset, set    leases by serial; by when they lapse; by worker
+    …:leases  …:taken                 hash    leases by serial; their requests
+    …:expiry  …:held:<w>              zset, set    serials by when they lapse; by worker
     …:batches  …:given                hash, zset         request_id -> its serials; when it was given
     …:seen:<bucket>                   set     fingerprints, as integers in small sorted arrays
     …:robots  …:workers  …:reasons  …:down  …:producers  …:producer_names  …:producer_expiry
@@ -62,7 +63,7 @@ class RedisFrontier:
         self._leasing = Leasing(self._shards)
         try:
             if begin:
-                identity.begin(self._shards, shards, self._now())
+                identity.begin(self._shards, shards, self._now(), rules.canonical)
             else:
                 identity.join(self._shards)
         except BaseException:
@@ -100,18 +101,13 @@ class RedisFrontier:
         settling.tell(self._shards, "fetched", tokens)
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
-        stale = settling.settle(self._shards, settlements)
-        self._leasing.hands.drop(one.token for one in settlements)
-        return stale
+        return settling.settle(self._shards, settlements)
 
     def renew(self, tokens: Sequence[str]) -> tuple[str, ...]:
-        lost = settling.renew(self._shards, tokens)
-        self._leasing.hands.drop(lost)
-        return lost
+        return settling.renew(self._shards, tokens)
 
     def release(self, tokens: Sequence[str]) -> None:
         settling.tell(self._shards, "release", tokens)
-        self._leasing.hands.drop(tokens)
 
     def forfeit(self, worker: str) -> int:
         """Cost: one trip, and another for every `CALL_MAX` leases of a shard."""
@@ -120,14 +116,14 @@ class RedisFrontier:
             replies = self._shards.runs("forfeit", [(shard, (worker,)) for shard in shards])
             ended += sum(leases + producers for leases, producers in replies)
             shards = [shard for shard, (leases, _) in zip(shards, replies, strict=True) if leases == CALL_MAX]
-        self._leasing.hands.forget(worker)
+        self._leasing.forget(worker)
         return ended
 
     # -- hosts ---------------------------------------------------------------------------------------------------
 
     def host(self, name: str) -> Host:
-        """Cost: three trips."""
-        return self._reading.host(name, self._now())
+        """Cost: one trip, the first time two."""
+        return self._reading.host(name, None if self._clock is None else self._clock())
 
     def set_host(
         self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
@@ -243,11 +239,12 @@ class RedisFrontier:
         *,
         spider: str | None = None,
         hosts: tuple[str, ...] | None = None,
+        named: tuple[str, ...] | None = None,
         outputs: dict[str, str] | None = None,
         paused: bool | None = None,
     ) -> CrawlRecord:
         """Cost: two trips, more when somebody else changes it at the same time."""
-        given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
+        given = {"spider": spider, "hosts": hosts, "named": named, "outputs": outputs, "paused": paused}
         return identity.change(self._shards, {name: value for name, value in given.items() if value is not None})
 
     def clear(self) -> None:

@@ -1,14 +1,13 @@
-"""Leasing from one shard, which knows everything by itself, or from several, where the asker keeps count of its hands.
+"""Leasing from one shard, which knows everything by itself, or from several, where the asker adds up what it holds.
 
 Several shards are asked in one trip, each for its part, and those that have more once again for what is missing. Only
 when none gave anything, and the worker holds nothing at all, one shard after the other may give a suspect (rule 5).
-What a worker holds where is known to the process that asked for it: one process leases in a worker's name.
+What a worker holds each shard says with each answer; one process leases in a worker's name, one call at a time.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,8 +20,9 @@ from crawler.frontier.redis.shards import Shards
 from crawler.model import Bury, Lease, Leased, Request, Settlement
 from crawler.url import fingerprint
 
-_head = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw])
+_head = msgspec.msgpack.Decoder(tuple[int, int, int, int, msgspec.Raw])
 _facts = msgspec.msgpack.Decoder(list[Any])
+_LOOK = -1
 _FACTS = 8
 _HEAD = 6
 """Bytes of origin and number before a payload."""
@@ -37,96 +37,106 @@ class Answer(NamedTuple):
     draining: bool
     """The worker must empty its hands for a suspect of this shard."""
     suspects: int
+    held: int
+    """Leases that the worker has in this shard now, these among them."""
+    alone: int
+    """Those of them that were given alone."""
 
     @property
     def given(self) -> int:
         return len(self.leases) + len(self.damaged)
 
 
-class Hands:
-    """How many leases a worker holds in each shard, by what this process has seen of it."""
+class _Asker:
+    """What the shards last said of one worker. Only its own calls can make it hold more."""
 
-    def __init__(self) -> None:
-        self._held: dict[str, dict[str, tuple[int, bool]]] = {}
-        self._worker: dict[str, str] = {}
-        self._lock = threading.Lock()
+    def __init__(self, shards: int) -> None:
+        self.held = [0] * shards
+        self.alone = [0] * shards
+        self.suspects = [0] * shards
+        self.draining: set[int] = set()
+        self.answered = ""
+        """The last request_id that all shards answered: asked again, it gives nothing new."""
 
-    def take(self, worker: str, shard: int, leases: Iterable[Lease]) -> None:
-        with self._lock:
-            for lease in leases:
-                self._held.setdefault(worker, {})[lease.token] = shard, lease.alone
-                self._worker[lease.token] = worker
+    def note(self, shard: int, answer: Answer) -> None:
+        self.held[shard], self.alone[shard], self.suspects[shard] = answer.held, answer.alone, answer.suspects
+        (self.draining.add if answer.draining else self.draining.discard)(shard)
 
-    def drop(self, tokens: Iterable[str]) -> None:
-        with self._lock:
-            for token in tokens:
-                worker = self._worker.pop(token, None)
-                if worker is not None:
-                    self._held[worker].pop(token, None)
-
-    def forget(self, worker: str) -> None:
-        with self._lock:
-            for token in self._held.pop(worker, {}):
-                self._worker.pop(token, None)
-
-    def elsewhere(self, worker: str, shard: int) -> int:
-        """How many it holds in other shards."""
-        with self._lock:
-            return sum(at != shard for at, _ in self._held.get(worker, {}).values())
-
-    def holding(self, worker: str) -> tuple[int, bool]:
-        """How many it holds, and whether one of them was given alone."""
-        with self._lock:
-            held = self._held.get(worker, {}).values()
-            return len(held), any(alone for _, alone in held)
+    def elsewhere(self, shard: int) -> int:
+        return sum(self.held) - self.held[shard]
 
 
 class Leasing:
-    """The lease verb over the shards of a crawl. Thread-safe."""
+    """The lease verb over the shards of a crawl. Thread-safe for calls in different workers' names."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
-        self.hands = Hands()
-        self._draining: dict[str, frozenset[int]] = {}
-        self._first = 0
+        self._askers: dict[str, _Asker] = {}
 
     def lease(self, count: int, worker: str, request_id: str) -> tuple[Leased, list[Settlement]]:
         """What was given, and the ends of those whose record was damaged: they must not come round for ever."""
+        asker = self._askers.setdefault(worker, _Asker(self._shards.count))
         if self._shards.count == 1:
-            (answer,) = self._ask([(0, count)], worker, request_id, suspects=True)
+            (answer,) = self._ask(asker, [(0, count)], worker, request_id, suspects=True)
             return _told([answer])
-        return _told(self._lease_many(min(count, LEASE_MAX), worker, request_id))
+        answers = self._lease_many(asker, min(count, LEASE_MAX), worker, request_id)
+        asker.answered = request_id
+        return _told(answers)
 
-    def _lease_many(self, count: int, worker: str, request_id: str) -> list[Answer]:
-        held, alone = self.hands.holding(worker)
-        if alone:
-            return []
+    def forget(self, worker: str) -> None:
+        self._askers.pop(worker, None)
+
+    def _lease_many(self, asker: _Asker, count: int, worker: str, request_id: str) -> list[Answer]:
+        if asker.answered == request_id:
+            answers = self._look(asker, worker, request_id) + self._look(asker, worker, _second(request_id))
+            return [answer for answer in answers if answer.given]
+        if any(asker.alone) or asker.draining:
+            # What it holds may have ended meanwhile, by settlement or by time.
+            answers = self._look(asker, worker, request_id)
+            if any(asker.alone):
+                return []
+            if asker.draining:
+                return answers + self._suspect(asker, sorted(asker.draining), worker, request_id, self._allowed())
         allowed = self._allowed()
         wanted = count if allowed < 0 else min(count, allowed)
-        if draining := self._draining.get(worker):
-            return self._suspect(sorted(draining), worker, request_id, allowed)
-        shards = range(self._shards.count)
-        self._first = (self._first + 1) % self._shards.count
-        order = [*shards[self._first :], *shards[: self._first]]
-        part = -(-max(0, wanted) // self._shards.count)
-        answers = self._ask(_portions(order, part, wanted), worker, request_id, suspects=False, allowed=allowed)
-        given = sum(answer.given for answer in answers)
-        full = [shard for shard, answer in zip(order, answers, strict=True) if part and answer.given == part]
-        if given < wanted and full:
-            # The same request_id would be a repeat where it gave something: the second round has one of its own.
-            again = _portions(full, wanted - given, wanted - given)
-            answers += self._ask(again, worker, _second(request_id), suspects=False, allowed=allowed)
-            given = sum(answer.given for answer in answers)
-        if not given and not held and wanted > 0:
-            waiting = [shard for shard, answer in zip(order, answers, strict=False) if answer.suspects]
-            answers += self._suspect(waiting, worker, request_id, allowed)
+        answers = self._rounds(asker, wanted, worker, request_id, allowed)
+        if not any(answer.given for answer in answers) and not any(asker.held) and wanted > 0:
+            waiting = sorted({shard for shard in range(self._shards.count) if asker.suspects[shard]})
+            answers += self._suspect(asker, waiting, worker, request_id, allowed)
         return answers
 
-    def _suspect(self, shards: Sequence[int], worker: str, request_id: str, allowed: int) -> list[Answer]:
+    def _look(self, asker: _Asker, worker: str, request_id: str) -> list[Answer]:
+        """Nothing new: what the request_id has, and what the worker holds."""
+        portions = [(shard, _LOOK) for shard in range(self._shards.count)]
+        return self._ask(asker, portions, worker, request_id, suspects=False)
+
+    def _rounds(self, asker: _Asker, wanted: int, worker: str, request_id: str, allowed: int) -> list[Answer]:
+        """All shards at once, each for its part; those that have more then for what is missing."""
+        shards = range(self._shards.count)
+        first = int(request_id, 16) % self._shards.count
+        order = [*shards[first:], *shards[:first]]
+        part = -(-max(0, wanted) // self._shards.count)
+        portions = _portions(order, part, wanted)
+        answers = self._ask(asker, portions, worker, request_id, suspects=False, allowed=allowed)
+        missing = wanted - sum(answer.given for answer in answers)
+        more = [
+            shard
+            for (shard, asked), answer in zip(portions, answers, strict=True)
+            if (answer.given == asked if asked > 0 else answer.due_ms == 0)
+        ]
+        if missing > 0 and more:
+            # The same request_id would be a repeat where it gave something: the second round has one of its own.
+            again = _portions(more, missing, missing)
+            answers += self._ask(asker, again, worker, _second(request_id), suspects=False, allowed=allowed)
+        return answers
+
+    def _suspect(
+        self, asker: _Asker, shards: Sequence[int], worker: str, request_id: str, allowed: int
+    ) -> list[Answer]:
         """One suspect of one of these shards."""
         answers: list[Answer] = []
         for shard in shards:
-            answers += self._ask([(shard, 1)], worker, request_id, suspects=True, allowed=allowed)
+            answers += self._ask(asker, [(shard, 1)], worker, request_id, suspects=True, allowed=allowed)
             if answers[-1].given:
                 break
         return answers
@@ -144,27 +154,30 @@ class Leasing:
         return max(0, rules.pages_max - sum(int(one["pages"]) + int(one["leased"]) for one in totals))
 
     def _ask(
-        self, portions: Sequence[tuple[int, int]], worker: str, request_id: str, *, suspects: bool, allowed: int = -1
+        self,
+        asker: _Asker,
+        portions: Sequence[tuple[int, int]],
+        worker: str,
+        request_id: str,
+        *,
+        suspects: bool,
+        allowed: int = -1,
     ) -> list[Answer]:
         calls = [
-            (shard, (count, worker, request_id, self.hands.elsewhere(worker, shard), int(suspects), allowed))
+            (shard, (count, worker, request_id, asker.elsewhere(shard), int(suspects), allowed))
             for shard, count in portions
         ]
         replies = self._shards.runs("lease", calls)
         answers = [self._answer(shard, request_id, reply) for (shard, _), reply in zip(portions, replies, strict=True)]
-        draining = set(self._draining.get(worker, ()))
         for (shard, _), answer in zip(portions, answers, strict=True):
-            if self._shards.count > 1:
-                self.hands.take(worker, shard, answer.leases)
-            (draining.add if answer.draining else draining.discard)(shard)
-        self._draining[worker] = frozenset(draining)
+            asker.note(shard, answer)
         return answers
 
     def _answer(self, shard: int, request_id: str, reply: list[bytes]) -> Answer:
         due, facts, *raws = reply
-        draining, suspects, _, packed = _head.decode(facts)
+        draining, suspects, held, alone, packed = _head.decode(facts)
         rows = zip(*[iter(_facts.decode(packed) if raws else [])] * _FACTS, strict=True)
-        answer = Answer([], [], int(due) if due else None, bool(draining), suspects)
+        answer = Answer([], [], int(due) if due else None, bool(draining), suspects, held, alone)
         for row, raw in zip(rows, raws, strict=True):
             serial, host, origin, attempts, crashes, alone, robots, stamp = row
             token = self._shards.token(request_id, shard, int(serial))
@@ -191,17 +204,17 @@ class Leasing:
 
 
 def _portions(order: Sequence[int], part: int, total: int) -> list[tuple[int, int]]:
-    """`part` for each, as long as the total lasts; the rest is asked for nothing, and says when it is due."""
+    """`part` for each, as long as the total lasts; the rest is asked when it is due."""
     portions = []
     for shard in order:
-        portions.append((shard, max(0, min(part, total))))
+        portions.append((shard, min(part, total) if total > 0 else _LOOK))
         total -= part
     return portions
 
 
 def _second(request_id: str) -> str:
     """A request_id that follows from the first, so that a repeat of the call repeats both rounds."""
-    return f"{int(request_id, 16) ^ 1:032x}"
+    return f"{int(request_id, 16) ^ (1 << 127):032x}"
 
 
 def _robots_lease(token: str, host: str, origin: int) -> Lease:

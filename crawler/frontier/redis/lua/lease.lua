@@ -1,11 +1,13 @@
 -- include shard moves clock
 -- Promise requests to a worker: reap, promote and bury on the side, then choose (rules 3 to 12). One step.
 --
--- ARGV[3]  how many at most      ARGV[4]  the worker      ARGV[5]  the request_id
+-- ARGV[3]  how many at most; -1: nothing new, only when something is due      ARGV[4]  the worker
+-- ARGV[5]  the request_id
 -- ARGV[6]  how many leases the worker holds in other shards      ARGV[7]  0: no suspect may be given
 -- ARGV[8]  how many the limits of the crawl leave, over all shards; -1: this shard knows
 -- Returns {due, facts, raw, …}: due: ms from now as text, '' for none. facts: MessagePack {draining, suspects, held,
--- leases}; leases: for each raw these eight: serial as text, host, origin, attempts, crashes, alone, robots, stamp.
+-- alone, leases}; held, alone: how many the worker has in this shard now; leases: for each raw these eight: serial as
+-- text, host, origin, attempts, crashes, alone, robots, stamp.
 
 local count, worker_name, request_id = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local elsewhere, suspects_wanted, allowed = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
@@ -305,7 +307,7 @@ local function answer(due)
     save_all()
     local draining = T.drain_worker == worker_name and 1 or 0
     local text = due and string.format('%.0f', max(0, due - now)) or ''
-    local facts = array(4) .. encode(draining, T.suspects, me[W_HELD]) .. array(#new.facts)
+    local facts = array(5) .. encode(draining, T.suspects, me[W_HELD], me[W_ALONE]) .. array(#new.facts)
     if #new.facts > 0 then facts = facts .. encode(unpack(new.facts)) end
     return {text, facts, unpack(new.raws)}
 end
@@ -331,6 +333,7 @@ if range then
     return answer(next_due())
 end
 tidy()
+if count < 0 and allowed_now() > 0 and not paused then return answer(next_due()) end
 count = min(count, LEASE_MAX, allowed_now())
 if count <= 0 or paused or me[W_ALONE] > 0 then return answer(nil) end
 local drained = drain()
