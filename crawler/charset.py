@@ -8,6 +8,7 @@ browsers guess by the reader's language, which a crawler has not got.
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import lru_cache
 from typing import Final
@@ -58,8 +59,39 @@ def decode(body: bytes, header: str | None = None) -> tuple[str, Encoding]:
         else:
             # ASCII alone says nothing; then the name is the standard's default and the text the same.
             return text, Encoding(FALLBACK, "default") if text.isascii() else Encoding("utf-8", "utf8")
-    text = webencodings.lookup(encoding.name).codec_info.decode(body, "replace")[0]
-    return text.removeprefix("\ufeff"), encoding
+    return _decoded(body, encoding.name).removeprefix("\ufeff"), encoding
+
+
+def _decoded(body: bytes, name: str) -> str:
+    """By the Encoding standard's decoders, where Python's of that name differ from them."""
+    if name == "replacement":  # §14.1: what such a label stands for is dangerous to decode
+        return "\ufffd" if body else ""
+    if name == "gbk":  # §10.1.1: its decoder is gb18030's
+        name = "gb18030"
+    text: str = webencodings.lookup(name).codec_info.decode(body, _ERRORS.get(name, "replace"))[0]
+    return text
+
+
+def _as_c1(error: UnicodeError) -> tuple[str, int]:
+    """§9: in windows-125x and windows-874 the bytes 80 to 9F that stand for nothing are the control characters."""
+    assert isinstance(error, UnicodeDecodeError)
+    byte = error.object[error.start]
+    return chr(byte) if byte < 0xA0 else "\ufffd", error.start + 1
+
+
+def _euro(error: UnicodeError) -> tuple[str, int]:
+    """§10.2.1: gb18030's decoder reads a byte 80 as the euro sign."""
+    assert isinstance(error, UnicodeDecodeError)
+    euro = error.object[error.start] == 0x80
+    return ("\u20ac", error.start + 1) if euro else ("\ufffd", error.end)
+
+
+codecs.register_error("crawler.c1", _as_c1)
+codecs.register_error("crawler.euro", _euro)
+_ERRORS: Final = {
+    **{f"windows-{page}": "crawler.c1" for page in (874, *range(1250, 1259))},
+    "gb18030": "crawler.euro",
+}
 
 
 def _declared(body: bytes, header: str | None) -> Encoding | None:
@@ -84,7 +116,10 @@ def _label(label: str) -> str | None:
 
 
 def prescan(head: bytes) -> str | None:
-    """The encoding that a `<meta>` among these bytes declares (HTML standard, "prescan a byte stream")."""
+    """The encoding that a `<meta>` among these bytes declares, or else an XML declaration at their start (HTML
+    standard, "prescan a byte stream to determine its encoding")."""
+    if head.startswith(_UTF_16_XML):
+        return "utf-16le" if head[0] else "utf-16be"
     if b"charset" not in head.lower():
         return _xml_declaration(head)
     position = 0
@@ -173,13 +208,20 @@ def _attribute(head: bytes, position: int) -> tuple[bytes, bytes, int] | None:
     return (name, head[start:position].lower(), position) if position < size else None
 
 
-_XML: Final = re.compile(rb"<\?xml[^>]*?encoding[\t\n\r ]*=[\t\n\r ]*[\"']([^\"'>]*)[\"']")
+_UTF_16_XML: Final = (b"<\0?\0x\0", b"\0<\0?\0x")
+_XML: Final = re.compile(rb"<\?xml[^>]*?encoding[\0-\x20]*=[\0-\x20]*(?:\"([^\">]*)\"|'([^'>]*)')[^>]*>")
 
 
 def _xml_declaration(head: bytes) -> str | None:
-    """`<?xml encoding="…"?>` at the very start, for XML, and for HTML as browsers do."""
+    """`<?xml encoding="…"?>` at the very start ("get an XML encoding"): for XML, and for HTML as browsers do."""
     found = _XML.match(head)
-    return _declared_name(found[1]) if found else None
+    if found is None:
+        return None
+    label = found[1] if found[1] is not None else found[2]
+    if any(byte <= 0x20 for byte in label):
+        return None
+    name = _label(label.decode("latin-1"))
+    return "utf-8" if name in ("utf-16le", "utf-16be") else name
 
 
 def _detected(body: bytes) -> Encoding:

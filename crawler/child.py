@@ -19,10 +19,12 @@ from crawler.caller import Caller
 from crawler.error import BackendError, SettingsError
 from crawler.exchange import Exchange
 from crawler.fleet import EXIT_SETTINGS
-from crawler.frontier import Frontier
+from crawler.frontier import Frontier, overrides
 from crawler.harvest import Limits, Scope
+from crawler.model import Request
 from crawler.plan import Plan
 from crawler.seed import SeedReport, is_list, producer_of, seed
+from crawler.seed_sitemap import taking_of
 from crawler.seed_web import fetch_with
 from crawler.settings import PipelineTable, Settings
 from crawler.spider import Spider
@@ -88,16 +90,41 @@ def add_seeds(plan: Plan, frontier: Frontier) -> SeedReport:
         plan.sources,
         producer_name=producer_of(plan.sources),
         url_chars_max=settings.worker.url_chars_max,
-        fetch=fetch_with(settings.fetch),
+        fetch=fetch_with(
+            settings.fetch,
+            app.seed_guard(settings, plan.sources),
+            app.make_session(settings),
+            bytes_max=settings.sitemaps.bytes_max,
+        ),
+        taking=taking_of(settings, plan.hosts),
+        again=_again(plan),
     )
 
 
+def _again(plan: Plan) -> Callable[[list[Request]], list[Request]] | None:
+    """What asks the history for pages that a sitemap says to have changed."""
+    if not plan.revisit or plan.settings.revisit.mode != "lastmod" or plan.state == home.MEMORY:
+        return None
+    from crawler.seed_history import changed_since
+
+    return partial(changed_since, app.history_path(plan.state))
+
+
 def make_worker(
-    plan: Plan, frontier: Frontier, exchange: Exchange, name: str, watchdog: contextlib.AbstractContextManager[None]
+    plan: Plan,
+    frontier: Frontier,
+    exchange: Exchange,
+    name: str,
+    watchdog: contextlib.AbstractContextManager[None],
+    *,
+    keep_raw: bool = False,
 ) -> Worker:
-    """One worker, with a spider of its own. `watchdog` is entered around each page's parsing."""
+    """One worker, with a spider of its own. `watchdog` is entered around each page's parsing. `keep_raw`: whole pages
+    are wanted although none of the plan's pipelines takes them."""
     assert plan.spider is not None
     settings, call = plan.settings, Caller()
+    record = frontier.record()
+    overrides.apply(frontier, record, settings.own())
     visitor = Visitor(
         frontier,
         app.make_spider(plan.spider, settings.spider),
@@ -107,6 +134,10 @@ def make_worker(
         scope=make_scope(settings, plan.spider, plan.hosts),
         limits=make_limits(settings),
         watchdog=watchdog,
+        guard=app.make_guard(settings, plan.spider, record.named or record.hosts),
+        session=app.make_session(settings),
+        keep_raw=keep_raw or app.takes_raw(plan.pipelines),
+        cache=app.make_cache(settings),
     )
     return Worker(name, frontier, exchange, visitor, settings, call, until_finished=plan.until_finished)
 
@@ -114,8 +145,9 @@ def make_worker(
 def consume(plan: Plan, exchange: Exchange, queue: str, table: PipelineTable, name: str, stop: threading.Event) -> None:
     """One consumer of one pipeline, until `stop`."""
     lock = lock_path(app.pipeline_class(queue, table), table.arguments)
-    make = partial(app.make_pipeline, queue, table)
-    Consumer(exchange, queue, make, name=name, settings=plan.settings.exchange, lock=lock).run(stop)
+    make = partial(app.make_pipeline, queue, table, beside=app.beside(plan.state, queue))
+    batches = table.batches(plan.settings.exchange)
+    Consumer(exchange, queue, make, name=name, settings=batches, lock=lock).run(stop)
 
 
 def make_scope(settings: Settings, spider: type[Spider], hosts: tuple[str, ...]) -> Scope:
@@ -126,12 +158,20 @@ def make_scope(settings: Settings, spider: type[Spider], hosts: tuple[str, ...])
         include=crawl.include or spider.include,
         exclude=crawl.exclude or spider.exclude,
         depth_max=crawl.depth_max or spider.depth_max,
+        form=settings.form(),
+        segments_max=settings.url.path_segments_max,
+        params_max=settings.url.query_params_max,
     )
 
 
 def make_limits(settings: Settings) -> Limits:
     worker = settings.worker
-    return Limits(links_max=worker.links_max, items_max=worker.items_max, url_chars_max=worker.url_chars_max)
+    return Limits(
+        links_max=worker.links_max,
+        items_max=worker.items_max,
+        url_chars_max=worker.url_chars_max,
+        message_bytes_max=settings.exchange.message_bytes_max,
+    )
 
 
 def _work(plan: Plan, parent: int, name: str) -> None:

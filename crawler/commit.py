@@ -5,7 +5,7 @@ A crash between two steps only repeats the page: item ids are deterministic, the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -14,8 +14,9 @@ from crawler.exchange import Exchange
 from crawler.frontier import Frontier
 from crawler.keeper import Keeper
 from crawler.known import Known
-from crawler.model import LOG_KIND, Lease, LogEntry, Message, Outcome, Record, Request, Settlement
-from crawler.url import fingerprint
+from crawler.model import LOG_KIND, Lease, Message, Outcome, Record, Request, Settlement
+from crawler.url import fingerprint, visit_print
+from crawler.view import LogEntry
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     entry: LogEntry | None = None
     ended_at: str = ""
     """RFC 3339, UTC."""
+    tell: Callable[[Frontier], None] | None = None
+    """What the frontier is told once the messages are safe and before the lease ends; safe to repeat."""
 
 
 class Committer:
@@ -43,7 +46,8 @@ class Committer:
 
     def commit(self, batch: Sequence[Ended]) -> int:
         """Publish, add, settle; returns how many settlements were current. Work whose lease was lost is dropped whole.
-        Cost: three trips at most, whatever the size of the batch. Raises BackendError: repeat the same batch."""
+        Cost: three trips at most, whatever the size of the batch, and one for each `tell`. Raises BackendError: repeat
+        the same batch."""
         try:
             return self._commit(batch)
         except BackendError:
@@ -59,6 +63,9 @@ class Committer:
         messages = [message for ended in held for message in self._messages(ended)]
         if messages:
             self._exchange.publish(messages)
+        for ended in held:
+            if ended.tell is not None:
+                ended.tell(self._frontier)
         found = self._unknown(held)
         if found:
             self._frontier.add(tuple(found.values()))
@@ -86,11 +93,11 @@ class Committer:
             )
 
     def _unknown(self, batch: Sequence[Ended]) -> dict[int, Request]:
-        """Found requests by fingerprint, each once, without those that the frontier is known to know."""
+        """Found requests by `visit_print`, each once, without those that the frontier is known to know."""
         found: dict[int, Request] = {}
         for ended in batch:
             for request in ended.found:
-                print_ = fingerprint(request)
+                print_ = visit_print(request) if request.visit else fingerprint(request)
                 if print_ not in self._known:
                     found.setdefault(print_, request)
         return found

@@ -18,6 +18,7 @@ import msgspec
 
 from crawler.codec import decode_request, encode_request
 from crawler.error import BackendError, SpiderError
+from crawler.manners import Manners, asked, same_as
 from crawler.model import LOG_KIND, PRIORITY_MAX, RAW_KIND, Item, Message, Record, Request
 from crawler.page import Page
 from crawler.scope import Scope
@@ -30,6 +31,13 @@ YIELDS_PER_LINK: Final = 10
 """A page may name each of its links so often; what a spider yields beyond is not asked for."""
 
 OWN_KINDS: Final = (LOG_KIND, RAW_KIND)
+
+ENVELOPE_BYTES: Final = 300
+RECORD_BYTES: Final = 60
+"""Of a message without URL and items, and of an item besides its data, about."""
+
+KIND_CHARS_MAX: Final = 255
+"""A kind is a routing key too (AMQP 0-9-1 §4.2.5.3: a short string)."""
 
 _KIND: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
@@ -46,6 +54,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     links_max: int = 10_000
     items_max: int = 10_000
     url_chars_max: int = 2_000
+    message_bytes_max: int = 16_000_000
+    """Of the items of one kind together, as they are sent."""
 
 
 class Harvest(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,15 +67,26 @@ class Harvest(msgspec.Struct, frozen=True, kw_only=True):
     """Requests in scope, each page once, one deeper than the page."""
     items: int = 0
     skipped: dict[str, int] = {}
-    """What was left out, by reason: `scope`, `depth`, `scheme`, `not_a_url`, `credentials`, `too_long`, `links_max`,
-    `items_max`, `duplicate_key`. Repeated links are not counted."""
+    """What was left out, by reason: `scope`, `depth`, `scheme`, `not_a_url`, `credentials`, `too_long`,
+    `path_segments`, `query_params`, `links_max`, `items_max`, `duplicate_key`, and for what the page asks: `noindex`
+    items, `nofollow` links. Repeated links are not counted."""
+    noindex: bool = False
+    """The page asks for no items, and that is honoured."""
+    same_as: str = ""
+    """The URL in scope that the page says to be another one of: rel=canonical."""
 
 
-def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits) -> Harvest:
+_MANNERS: Final = Manners()
+
+
+def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits, manners: Manners = _MANNERS) -> Harvest:
     """Call the spider's method for this page and check everything it gives.
 
+    What the page asks of crawlers is looked at afterwards, in whichever parse the spider made.
+
     Raises SpiderError: `spider_method` (there is none of that name), `spider_exception` (with the traceback),
-    `spider_yield` (neither Item nor Request), `spider_item` and `spider_request` (one that cannot be sent)."""
+    `spider_yield` (neither Item nor Request), `spider_item` and `spider_request` (one that cannot be sent),
+    `message_max` (its items of one kind are too large together)."""
     basket = _Basket(spider, page, scope, limits)
     method = page.request.to
     basket.check_method(method)
@@ -85,7 +106,7 @@ def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits) -> Harvest
         raise
     except (Exception, SystemExit):
         raise SpiderError("spider_exception", traceback.format_exc()) from None
-    return basket.harvest()
+    return basket.harvest(manners)
 
 
 class _Basket:
@@ -96,13 +117,17 @@ class _Basket:
         self._page = page
         self._scope = scope
         self._limits = limits
+        self._envelope = ENVELOPE_BYTES + len(page.request.url)
         self._from_host = scope.host_of(page.request.url)
         self._depth = page.request.depth + 1
         self._print = fingerprint(page.request)
         self._seen = {self._print}
         self._found: list[Request] = []
-        self._records: dict[str, dict[str, Record]] = {}
+        self._records: dict[str, dict[str, bytes]] = {}
+        """Data by identity, by kind: ids are made at the end, when it is known which page this is."""
+        self._url = ""
         self._positions: Counter[str] = Counter()
+        self._bytes: dict[str, int] = {}
         self._items = 0
         self._methods: set[str] = set()
         self._skipped: Counter[str] = Counter()
@@ -145,10 +170,11 @@ class _Basket:
             self._skipped["items_max"] += 1
             return
         kind = item.kind
-        if not isinstance(kind, str) or not _KIND.fullmatch(kind) or kind in OWN_KINDS:
+        if not isinstance(kind, str) or not _KIND.fullmatch(kind) or kind in OWN_KINDS or len(kind) > KIND_CHARS_MAX:
             raise SpiderError(
                 "spider_item",
-                f"{kind!r} is no kind of item: words of A-Z a-z 0-9 _ - and dots, not {' or '.join(OWN_KINDS)}",
+                f"{_shown(kind)} is no kind of item: words of A-Z a-z 0-9 _ - and dots, at most {KIND_CHARS_MAX} "
+                f"characters, not {' or '.join(OWN_KINDS)}",
             )
         if item.key is None:
             identity = f"#{self._positions[kind]}"
@@ -159,27 +185,71 @@ class _Basket:
         if identity in records:
             self._skipped["duplicate_key"] += 1
             return
-        records[identity] = Record(self._id(kind, identity), msgspec.Raw(_encoded(item)))
+        data = _encoded(item)
+        size = self._bytes.get(kind, self._envelope) + len(data) + RECORD_BYTES
+        if size > self._limits.message_bytes_max:
+            raise SpiderError(
+                "message_max", f"its {kind!r} items are larger than {self._limits.message_bytes_max} bytes together"
+            )
+        self._bytes[kind] = size
+        records[identity] = data
         self._items += 1
 
-    def harvest(self) -> Harvest:
+    def harvest(self, manners: Manners) -> Harvest:
+        asks = asked(self._page, manners)
+        if asks.noindex:
+            if self._items:
+                self._skipped["noindex"] += self._items
+            self._items, self._records = 0, {}
+        same = self._same_as(manners)
+        if self._found:
+            self._unfollow(all_of_them=asks.nofollow)
         return Harvest(
             messages=tuple(self._message(kind, records) for kind, records in self._records.items()),
             found=tuple(self._found),
             items=self._items,
             skipped=dict(self._skipped),
+            noindex=asks.noindex,
+            same_as=same,
         )
 
-    def _message(self, kind: str, records: dict[str, Record]) -> Message:
+    def _same_as(self, manners: Manners) -> str:
+        """The page that this one says to be, found as a link; followed, the items are that page's."""
+        request = self._page.request
+        if manners.canonical == "ignore" or request.method != "GET" or request.body:
+            return ""
+        url = same_as(self._page, self._scope, self._from_host)
+        if url is None:
+            return ""
+        other = Request(url=url, to=request.to, depth=self._depth, meta=request.meta)
+        self.add_request(other)
+        if manners.canonical == "follow":
+            self._print, self._url = fingerprint(other), url
+        return url
+
+    def _unfollow(self, *, all_of_them: bool) -> None:
+        """Take out the links that the page asks not to follow."""
+        unfollowed = {
+            url
+            for url in map(self._scope.formed, self._page.unfollowed())
+            if fingerprint(Request(url=url)) in self._seen
+        }
+        if all_of_them or unfollowed:
+            kept = [one for one in self._found if not all_of_them and one.url not in unfollowed]
+            if len(kept) < len(self._found):
+                self._skipped["nofollow"] += len(self._found) - len(kept)
+                self._found = kept
+
+    def _message(self, kind: str, records: dict[str, bytes]) -> Message:
         response = self._page.response
         return Message(
             id=self._id(kind, ""),
             kind=kind,
-            url=response.url,
+            url=self._url or response.url,
             fetched_at=response.fetched_at,
             spider=self._spider.name,
             visit=self._page.request.visit,
-            records=tuple(records.values()),
+            records=tuple(Record(self._id(kind, one), msgspec.Raw(data)) for one, data in records.items()),
         )
 
     def _id(self, kind: str, identity: str) -> str:

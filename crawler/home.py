@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from crawler import plugin
 from crawler.error import BackendError, SettingsError
 from crawler.frontier import Frontier
 from crawler.settings import Settings
@@ -19,6 +21,7 @@ from crawler.sqlitefile import is_state, remove_file
 from crawler.workerlock import WorkerLocks, in_use
 
 if TYPE_CHECKING:
+    from crawler.exchange.rabbit import RabbitExchange
     from crawler.frontier.redis import RedisFrontier
     from crawler.frontier.redis.wire import Wire
 
@@ -39,14 +42,25 @@ def named(state: str) -> str:
     return state.removeprefix(SERVER)
 
 
+def is_rabbit(url: str) -> bool:
+    """Whether a URL names a RabbitMQ."""
+    return url.partition(":")[0].lower() in ("amqp", "amqps")
+
+
+def crawl_name(state: str) -> str:
+    """What a crawl is called on a broker: its name on its server, or its file's without the ending."""
+    return named(state) if on_server(state) else Path(state).stem
+
+
 def is_redis(url: str) -> bool:
-    """Whether a URL names a Redis, in any of its ways."""
+    """Whether a URL names a Redis, in any of its ways; `redis:NAME`, without slashes, is a state."""
     scheme, colon, rest = url.partition(":")
-    return bool(colon) and scheme.partition("+")[0] in ("redis", "rediss", "unix") and rest.startswith("//")
+    return bool(colon) and scheme.lower().partition("+")[0] in ("redis", "rediss", "unix") and rest.startswith("//")
 
 
 def state_of(settings: Settings, name: str, given: str | None) -> str:
-    """`--state`, or `frontier.url`, or `.crawler/<name>.db`. Raises SettingsError for a scheme that is not built in."""
+    """`--state`, or `frontier.url`, or `.crawler/<name>.db`. Raises SettingsError for a scheme that is not built in and
+    for a name that a crawl cannot have. No URL is shown: a password may stand anywhere in it."""
     url = settings.frontier.url
     if given and is_redis(given):
         raise SettingsError(
@@ -54,9 +68,11 @@ def state_of(settings: Settings, name: str, given: str | None) -> str:
             "--set frontier.url=…); --state NAME then says which of its crawls"
         )
     if is_redis(url) and (not given or given.startswith(SERVER) or not _is_local(given)):
-        return f"{SERVER}{named(given or '') or url.partition('#')[2] or settings.crawl.name or name}"
+        return f"{SERVER}{_name_on_server(settings, named(given or ''), name)}"
     url = given or url
     if not url:
+        if "/" in name:
+            raise SettingsError(f"crawl.name {name!r}: a name, not a path; --state FILE says where the crawl lives")
         return str(FOLDER / f"{name}.db")
     if url.startswith(MEMORY):
         return MEMORY
@@ -64,10 +80,24 @@ def state_of(settings: Settings, name: str, given: str | None) -> str:
     if colon and scheme == "sqlite":
         return path.removeprefix("//")
     if url.startswith(SERVER):
-        raise SettingsError(f"--state {url}: frontier.url must name the server, as in redis://127.0.0.1:6379/0")
+        if given:
+            raise SettingsError("--state redis:NAME: frontier.url must name the server, as in redis://127.0.0.1:6379/0")
+        raise SettingsError("frontier.url: two slashes are missing behind redis: as in redis://127.0.0.1:6379/0")
     if colon and path.startswith("//"):
         raise SettingsError(f"frontier.url: {scheme}: is not known here; use redis://…, sqlite:FILE or memory:")
+    if colon and is_redis(f"{scheme}://"):
+        raise SettingsError(f"frontier.url: two slashes are missing behind {scheme}:")
     return url
+
+
+def _name_on_server(settings: Settings, given: str, name: str) -> str:
+    """The crawl's name: as given, or behind the # of the URL, or in the settings, or else `name`. Raises SettingsError;
+    '' is left to who asks which crawls there are."""
+    from crawler.frontier.redis.address import split
+    from crawler.frontier.redis.shards import check_name
+
+    found = given or split(settings.frontier.url)[1] or settings.crawl.name or name
+    return check_name(found) if found else ""
 
 
 def _is_local(given: str) -> bool:
@@ -84,11 +114,28 @@ def open_redis(settings: Settings, name: str, *, role: str = "look", begin: bool
     """The crawl of that name; with `begin` a new one if there is none. Raises SettingsError, BackendError."""
     from crawler.frontier.redis import RedisFrontier  # only who wants it pays for it
     from crawler.frontier.redis.address import parse, split
-    from crawler.frontier.redis.wire import connect
+    from crawler.frontier.redis.wire import client_name, connect
 
     url, _ = split(settings.frontier.url)
-    wire = connect(parse(url, settings.redis), settings.redis, name=f"crawler:{name}:{role}")
+    wire = connect(parse(url, settings.redis), settings.redis, name=client_name(name, role))
     return RedisFrontier(wire, settings.rules(), name=name, shards=settings.frontier.shards, begin=begin)
+
+
+def open_rabbit(settings: Settings, state: str) -> RabbitExchange:
+    """The crawl's exchange on the broker that exchange.url names. Raises SettingsError. Connects when it is used."""
+    plugin.require("exchange.url amqp:", "pika")
+    from crawler.exchange.rabbit import RabbitExchange  # only who wants it pays for it
+    from crawler.exchange.rabbit.address import parse
+
+    table = settings.exchange
+    return RabbitExchange(
+        parse(table.url, settings.rabbit),
+        settings.rabbit,
+        name=crawl_name(state),
+        type=table.type,
+        lease_s=table.lease_s,
+        crashes_max=table.crashes_max,
+    )
 
 
 @contextmanager
@@ -130,17 +177,23 @@ def exists(settings: Settings, state: str) -> bool:
 
 
 def is_running(settings: Settings, state: str) -> bool:
-    """Whether a process works on it: here, by its OS lock, or anywhere, by its connection to the server."""
+    """Whether a process works on it: here, by its OS lock, or anywhere, by its connection to the server. Reads none of
+    the crawl's keys: what is damaged can be removed."""
     if in_use(f"{local(state)}-workers"):
         return True
-    if not on_server(state) or not exists(settings, state):
+    if not on_server(state):
         return False
-    with open_redis(settings, named(state)) as frontier:
-        return frontier.in_use(WORKING)
+    from crawler.frontier.redis import wire as wires
+
+    with _wire(settings) as wire:
+        return wires.in_use(wire, named(state), WORKING)
 
 
 def remove(settings: Settings, state: str) -> None:
     """Delete a crawl's queues and history, not its outputs."""
+    if is_rabbit(settings.exchange.url):
+        with open_rabbit(settings, state) as exchange:
+            exchange.remove()
     if on_server(state):
         from crawler.frontier.redis.shards import erase
 
@@ -150,6 +203,8 @@ def remove(settings: Settings, state: str) -> None:
     if not on_server(state) or is_state(path):
         remove_file(path)
     remove_file(f"{path}.history")
+    for keys in Path(path).parent.glob(f"{escape(Path(path).name)}.*.keys"):  # of processors
+        remove_file(str(keys))
 
 
 @contextmanager

@@ -32,6 +32,9 @@ TICK_S = 0.25
 DRAIN_TICK_S = 0.02
 """Between looks at the queues once only stores are at work: the end should not wait for a tick."""
 MEMORY_TICK_S = 1.0
+SERVER_TICK_S = BROKER_TICK_S = 1.0
+BROKER_DRAIN_TICK_S = 0.1
+"""Likewise where each look connects to a server, or to a broker that asks every consumer."""
 
 Tick = Callable[[Snapshot], None]
 
@@ -66,6 +69,9 @@ class _Run:
         self._seeded: SeedReport | None = None
         self._seed_report = TemporaryFile()  # noqa: SIM115 (no name, gone with this run; a pipe would hold a long one up)
         self._queues = tuple(plan.pipelines) if plan.chosen is None else plan.chosen
+        self._broker = home.is_rabbit(plan.settings.exchange.url)
+        self._tick_s = SERVER_TICK_S if home.on_server(plan.state) else TICK_S
+        self._counted_at = 0.0
         self._untold: list[str] = []
         """Dead workers that the frontier could not be told of yet."""
 
@@ -85,7 +91,7 @@ class _Run:
                 while fleet.pids():
                     fleet.wait(TICK_S)
                 self._seed_report.close()
-        self._look(fleet)
+        self._look(fleet, fresh=True)
         self._on_tick(self._last)
         return report(
             before,
@@ -123,6 +129,10 @@ class _Run:
         plan = self._plan
         with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
             before = frontier.counts()
+            if plan.revisit and plan.settings.revisit.mode != "lastmod":
+                from crawler.seed_history import schedule  # only who revisits pays for it
+
+                schedule(frontier, app.history_path(plan.state), plan.settings.revisit)
             if plan.sources and child.is_short(plan.sources):
                 self._seeded = child.add_seeds(plan, frontier)
             return before
@@ -160,12 +170,12 @@ class _Run:
     def _store(self, fleet: Fleet) -> None:
         """Until the queues are empty. After a signal the stores have the grace time for it; the rest keeps."""
         self._state = "storing"
-        self._look(fleet)
+        self._look(fleet, fresh=True)
         deadline = monotonic() + self._plan.settings.worker.grace_s
         while fleet.running("consumer") and unstored(self._last, self._queues):
             if fleet.signals and monotonic() > deadline:
                 break
-            self._wait(fleet, DRAIN_TICK_S)
+            self._wait(fleet, BROKER_DRAIN_TICK_S if self._broker else DRAIN_TICK_S)
             self._look(fleet)
         fleet.stop("consumer")
 
@@ -179,12 +189,13 @@ class _Run:
                 self._seeded = msgspec.json.decode(self._seed_report.read(), type=SeedReport)
         if len(fleet.signals) > 1:
             fleet.kill()
-        if monotonic() - self._began - self._last.seconds >= TICK_S:
+        if monotonic() - self._began - self._last.seconds >= self._tick_s:
             self._look(fleet)
             self._on_tick(self._last)
 
-    def _look(self, fleet: Fleet) -> None:
-        """A new snapshot; while the store cannot be read, the old one stays."""
+    def _look(self, fleet: Fleet, *, fresh: bool = False) -> None:
+        """A new snapshot; while the store cannot be read, the old one stays. `fresh`: with the queues as they are now,
+        though a broker was asked a moment ago."""
         plan, now = self._plan, monotonic()
         if now - self._weighed_at >= MEMORY_TICK_S:
             self._weighed_at = now
@@ -193,8 +204,7 @@ class _Run:
             with app.open_frontier(plan.settings, plan.state, name=plan.name) as frontier:
                 self._forfeit(frontier)
                 counts, workers, self._finish = frontier.counts(), frontier.workers(), frontier.finished()
-                with app.open_exchange(plan.settings, plan.state) as exchange:
-                    queues = exchange.counts()
+            queues = self._count(now, fresh)
         except BackendError:
             return
         self._last = Snapshot(
@@ -206,6 +216,15 @@ class _Run:
             restarts=fleet.restarts,
             seeded=self._seeded,
         )
+
+    def _count(self, now: float, fresh: bool) -> dict[str, QueueCounts]:
+        tick_s = BROKER_DRAIN_TICK_S if self._state == "storing" else BROKER_TICK_S
+        if self._broker and not fresh and now - self._counted_at < tick_s:
+            return self._last.queues
+        with app.open_exchange(self._plan.settings, self._plan.state) as exchange:
+            queues = exchange.counts()
+        self._counted_at = monotonic()
+        return queues
 
     def _worker_died(self, name: str) -> bool:
         plan = self._plan
@@ -227,5 +246,7 @@ class _Run:
         with suppress(BackendError), app.open_exchange(plan.settings, plan.state) as exchange:
             exchange.forfeit(name)
             ended = exchange.counts().get(queue, ended)
-        before, self._stored[queue] = self._stored.get(queue, 0), ended.done
-        return ended.done > before
+        # A broker counts for the living alone: what the dead one did stands in the last look.
+        done = max(ended.done, self._last.queues.get(queue, ended).done)
+        before, self._stored[queue] = self._stored.get(queue, 0), done
+        return 0 < done != before

@@ -14,6 +14,21 @@ PRIORITY_MAX = 9
 """Highest priority of a request; 0 is the lowest and the default."""
 
 
+class Before(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a page's next visit must know of the last one. It rides in the request, so that nothing is looked up."""
+
+    etag: str = ""
+    """ETag as the server gave it, for If-None-Match (RFC 9110 §13.1.2)."""
+    modified: str = ""
+    """Last-Modified as the server gave it, for If-Modified-Since (RFC 9110 §13.1.3)."""
+    body: int = 0
+    """64-bit hash of the body; 0: not known."""
+    items: int = 0
+    """64-bit hash of the items; 0: not known."""
+    wait_s: float = 0.0
+    """How long the page waited for this visit; 0: not known."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A page wanted. `url` must be canonical already (`crawler.url.canonical`): equal pages are equal strings."""
 
@@ -33,6 +48,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Not leased before this time of the store's clock."""
     visit: int = 0
     """Rises only when a page is deliberately crawled again, never by a retry or a crash."""
+    before: Before | None = None
+    """Of a later visit: what the one before found."""
     meta: dict[str, Any] = {}
     """The spider's own JSON values; nothing else reads them."""
 
@@ -44,6 +61,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """`request_id:index`; fences off a late worker."""
     request: Request
     fingerprint: int
+    """Of the request's visit (`crawler.url.visit_print`)."""
     host: str
     attempts: int = 0
     """Times the page failed before."""
@@ -90,6 +108,8 @@ class Bury(msgspec.Struct, frozen=True, tag="bury"):
 
     reason: str
     detail: str = ""
+    fetched: bool = True
+    """False: the host was not asked, so no delay starts."""
 
 
 Outcome = Done | Retry | Bury
@@ -140,19 +160,31 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     died_ms: int = 0
 
 
+class OwnPace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the settings say of a single host; None: as for all."""
+
+    delay_s: float | None = None
+    per_host: int | None = None
+
+
 class CrawlRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A crawl's identity (name, schema, canonical, shards: never change) and notes (the rest: may)."""
 
     name: str
     schema: int = 1
     canonical: str = "whatwg-1"
-    """Version of the canonical rules: other rules give other fingerprints."""
+    """Version of the canonical rules: other rules give other fingerprints. After a `+` what the settings add."""
     shards: int = 1
     spider: str = ""
     hosts: tuple[str, ...] = ()
     """Host patterns of the scope, when they came from the seeds."""
+    named: tuple[str, ...] = ()
+    """Hosts of the seeds that the user gave (`crawler.url.host`): the guard lets workers connect to these wherever they
+    are. What pages, sitemaps on the web and messages name is not among them."""
     outputs: dict[str, str] = {}
     """Pipeline name -> what it writes to: a new one on an old crawl would miss what was stored before."""
+    own: dict[str, OwnPace] = {}
+    """Host -> what its record was told last (`crawler.frontier.overrides`)."""
     paused: bool = False
     created_ms: int = 0
 
@@ -175,10 +207,22 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     host_backoff_s: float = 1.0
     """Pause after a host's first failure; doubles with each further one."""
     host_backoff_max_s: float = 300.0
+    latency_factor: float = 2.0
+    """A delay grows to so many times the host's response time; 0: it does not."""
+    delay_max_s: float = 60.0
+    """To which a delay may grow."""
+    per_domain: int = 0
+    """Requests in flight over all hosts of a registrable domain; 0: no cap."""
+    hours: tuple[str, ...] = ()
+    """When hosts may be asked, as `crawler.hours` reads it; empty: always."""
+    zone: str = ""
+    """Time zone of `hours`; empty: UTC."""
     pages_max: int = 0
     """No more leases once pages + leased reach it; 0: no limit."""
     bytes_max: int = 0
     """No more leases once the counted bytes reach it; 0: no limit."""
+    canonical: str = "whatwg-1"
+    """Version of the canonical rules, for the record of a crawl that begins."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -256,6 +300,11 @@ class RawHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The data of a raw page's record: the exchange of requests and responses as it went over the wire (RFC 9112)."""
 
     fingerprint: int
+    depth: int = 0
+    via: str = ""
+    """URL of the redirect that led here; empty when none did."""
+    robots: bool = False
+    """The origin's robots.txt was obeyed."""
     method: str = "GET"
     target: str = "/"
     """As in the request line."""
@@ -272,28 +321,8 @@ class RawHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """IP address of the server; empty when a proxy was asked."""
     seconds: float = 0.0
     truncated: str = ""
-    """`length` when the body was cut off at `exchange.message_bytes_max`."""
+    """Why the body is not whole: `length` (a limit of ours, as `exchange.message_bytes_max`), `time`, `disconnect`."""
 
 
 LOG_KIND = "log"
 """Kind of the messages about page outcomes. They go to the `history` queue and, with fanout, to no other."""
-
-
-class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The data of a `log` record: one outcome of one page."""
-
-    fingerprint: int
-    outcome: Literal["done", "retry", "bury"]
-    reason: str = ""
-    detail: str = ""
-    status: int = 0
-    """HTTP status; 0 when there was no response."""
-    seconds: float = 0.0
-    """Fetch time."""
-    bytes: int = 0
-    items: int = 0
-    links: int = 0
-    """Requests found in scope."""
-    attempt: int = 1
-    depth: int = 0
-    worker: str = ""

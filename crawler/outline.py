@@ -7,15 +7,25 @@ the page's lxml tree instead (`Page.css`); one that wants this outline only neve
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-_LINKS: Final = frozenset({"a", "area"})
+from crawler.links import ANCHORS, FRAMES, LINK_RULES, MEDIA, LinkRules, addresses, is_ask, words
+
+_LINKS: Final = frozenset(ANCHORS)
 _WANTED: Final = (
-    "a[href], area[href], br, script, style, noscript, template, iframe, object, svg, math, select, datalist, textarea"
+    "a[rel][href], a[href], area[href], br, script, style, noscript, template, iframe, object, svg, math, select, "
+    "datalist, textarea, meta"
 )
+"""An anchor with a rel is found twice, by each of two selectors: so those are known without a second walk."""
+_NO_TEXT: Final = frozenset({"img", "source", "video", "audio", "track", "embed"})
+"""Wanted for their addresses alone: there is no text in them to be taken away."""
+_COMMON: Final = frozenset({"stylesheet", "icon", "shortcut icon", "preload", "preconnect", "dns-prefetch"})
+"""Values of rel that most links of a head have, and that lead to no page."""
 _BLOCK: Final = rb"(?:p|li|t[dhr]|d[dt]|h[1-6]|div|ul|ol|section|article|option)"
 _GLUED: Final = re.compile(rb"</%b><%b[ >]" % (_BLOCK, _BLOCK), re.IGNORECASE)
 """Blocks that follow each other without white space: markup like that glues words together."""
@@ -36,50 +46,138 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
     base: str | None = None
     """href of the first `<base>`."""
     hrefs: tuple[str, ...] = ()
-    """Of all a and area elements, in document order."""
+    """Of all a and area elements, and of what else the rules take for links, in document order."""
+    unfollowed: tuple[str, ...] = ()
+    """Those of them that nothing on the page links to without a rel that the rules do not follow."""
+    asks: tuple[tuple[str, str], ...] = ()
+    """Name, in lower case, and content of each meta element that may ask something of crawlers (`is_ask`)."""
     text: str = ""
     """What a reader sees."""
 
 
-def outline(data: bytes) -> Outline:
+def outline(data: bytes, rules: LinkRules = LINK_RULES) -> Outline:
     """`data`: HTML as UTF-8. Never raises, whatever the bytes. Cost: 14 µs per kilobyte, half of it parsing."""
     tree = LexborHTMLParser(data)
     root, heading = tree.root, tree.css_first("h1")
+    head = _Head(tree, rules)
     # One walk through the tree for links and for what is not text: a walk costs a tenth of the parse.
     links: list[LexborNode] = []
-    unseen: list[LexborNode] = []
-    for node in tree.css(_WANTED):
-        tag = node.tag
+    metas: list[LexborNode] = []
+    unseen: set[str] = set()
+    plain = not rules.media
+    for node in tree.css(f"{_WANTED}, {', '.join(_NO_TEXT)}" if rules.media else _WANTED):
+        tag = node.tag or ""
         if tag in _LINKS:
             links.append(node)
         elif tag == "br":
             node.insert_before(" ")  # what it parts must not become one word
+        elif tag == "meta":
+            metas.append(node)
         else:
-            unseen.append(node)
+            if tag not in _NO_TEXT:
+                unseen.add(tag)
+            if tag in FRAMES or tag in MEDIA:
+                plain = False
+                links.append(node)
+    if tree.body is None:
+        plain = False
+        links += tree.css("frame")
+    for meta in metas[head.metas :]:  # strayed into the body
+        head.add_meta(meta)
+    # Read before texts are stripped: a node that goes with them is gone.
+    if plain:
+        hrefs = [node.attrs["href"] or "" for node in links]
+        related = _related(links, hrefs)
+    else:
+        links = list({node.mem_id: node for node in links}.values())
+        hrefs = list(_addresses(links, rules))
+        related = [node for node in links if node.tag == "a" and "rel" in node.attributes]
+    unfollowed = _unfollowed(related, hrefs, rules) if related else ()
     return Outline(
         h1=_line(heading.text()) if heading is not None else "",
         language=(root.attributes.get("lang") or "") if root is not None else "",
-        hrefs=tuple([node.attrs["href"] or "" for node in links]),
-        text=_text(tree, data, {node.tag or "" for node in unseen}),
-        **_head(tree),
+        hrefs=(*head.hrefs, *hrefs),
+        unfollowed=unfollowed,
+        asks=tuple(head.asks),
+        text=_text(tree, data, unseen),
+        **head.found,
     )
 
 
-def _head(tree: LexborHTMLParser) -> dict[str, str]:
-    """Title, description, canonical and base: the first of each."""
-    found: dict[str, str] = {}
-    for node in tree.head.css("title, meta[name], link[rel], base[href]") if tree.head is not None else ():
+class _Head:
+    """What the head of a page says: the first title, description, canonical and base; its links; its metas."""
+
+    def __init__(self, tree: LexborHTMLParser, rules: LinkRules) -> None:
+        self.found: dict[str, str] = {}
+        self.hrefs: list[str] = []
+        self.asks: list[tuple[str, str]] = []
+        self.metas = 0
+        self._rules = rules
+        for node in tree.head.css("title, meta, link[rel], base[href]") if tree.head is not None else ():
+            tag = node.tag
+            if tag == "link":
+                attributes = node.attributes
+                rel = attributes["rel"]
+                if rel not in _COMMON:
+                    self._add_link(rel, attributes)
+            elif tag == "meta":
+                self.metas += 1
+                self.add_meta(node)
+            elif tag == "title":
+                self.found.setdefault("title", _line(node.text()))
+            else:
+                self.found.setdefault("base", node.attributes.get("href") or "")
+
+    def add_meta(self, node: LexborNode) -> None:
         attributes = node.attributes
-        match node.tag:
-            case "title":
-                found.setdefault("title", _line(node.text()))
-            case "base":
-                found.setdefault("base", attributes.get("href") or "")
-            case "meta" if (attributes.get("name") or "").lower() == "description":
-                found.setdefault("description", _line(attributes.get("content") or ""))
-            case "link" if "canonical" in (attributes.get("rel") or "").lower().split():
-                found.setdefault("canonical", attributes.get("href") or "")
+        name, content = attributes.get("name"), attributes.get("content")
+        if name and content:
+            name = name.strip().lower()
+            if name == "description":
+                self.found.setdefault("description", _line(content))
+            elif is_ask(content):
+                self.asks.append((name, content))
+        elif "http-equiv" in attributes:
+            self.hrefs += addresses("meta", attributes, self._rules)
+
+    def _add_link(self, rel: str | None, attributes: Mapping[str, str | None]) -> None:
+        values = words(rel)
+        if "canonical" in values:
+            self.found.setdefault("canonical", attributes.get("href") or "")
+        if any(value in self._rules.rels for value in values) and (href := attributes.get("href")):
+            self.hrefs.append(href)
+
+
+def _addresses(nodes: Iterable[LexborNode], rules: LinkRules) -> Iterator[str]:
+    for node in nodes:
+        if node.tag in _LINKS:
+            yield node.attrs["href"] or ""
+        else:
+            yield from addresses(node.tag or "", node.attributes, rules)
+
+
+def _related(links: list[LexborNode], hrefs: list[str]) -> list[LexborNode]:
+    """The anchors with a rel, which stand twice in a row; their second `hrefs` are taken out."""
+    found: list[LexborNode] = []
+    second: list[int] = []
+    for at, (one, other) in enumerate(pairwise(hrefs), 1):
+        if one == other and (not second or second[-1] != at - 1) and "rel" in links[at].attributes:
+            found.append(links[at])
+            second.append(at)
+    for at in reversed(second):
+        del hrefs[at]
     return found
+
+
+def _unfollowed(related: list[LexborNode], hrefs: list[str], rules: LinkRules) -> tuple[str, ...]:
+    """Addresses of the anchors with an unwanted rel, that no other link has. `hrefs`: of all."""
+    marked: dict[str, int] = {}
+    for node in related:
+        attributes = node.attributes
+        if not rules.follows(attributes["rel"]):
+            href = attributes["href"] or ""
+            marked[href] = marked.get(href, 0) + 1
+    return tuple(href for href, count in marked.items() if hrefs.count(href) == count)
 
 
 def _text(tree: LexborHTMLParser, data: bytes, unseen: set[str]) -> str:

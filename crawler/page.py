@@ -6,6 +6,7 @@ and no links; broken markup is read as browsers do; looking never raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,18 @@ import msgspec
 from lxml import etree
 
 from crawler.charset import Encoding, decode
+from crawler.links import (
+    LINK_RULES,
+    Link,
+    LinkRules,
+    asks_in,
+    canonical_in,
+    elements_in,
+    header_link,
+    hrefs_in,
+    unfollowed_in,
+    words,
+)
 from crawler.model import Item, Request
 from crawler.outline import Outline, outline
 from crawler.response import Response
@@ -22,6 +35,10 @@ if TYPE_CHECKING:
     from parsel import Selector, SelectorList
 
 _NO_META: dict[str, Any] = {}
+_NO_URLS: frozenset[str] = frozenset()
+_RELS = re.compile(rb"nofollow|ugc|sponsored", re.IGNORECASE)
+_ASKS = re.compile(rb"<meta[^>]{0,1000}(?:noindex|nofollow|none|unavailable_after)", re.IGNORECASE)
+_CANONICALS = re.compile(rb"<link[^>]{0,1000}canonical", re.IGNORECASE)
 
 # huge_tree lifts limits on single texts and attributes. HTML has no entities to blow up; those of XML stay unresolved.
 _html = etree.HTMLParser(encoding="utf-8", recover=True, huge_tree=True)
@@ -32,11 +49,13 @@ _joiner = Joiner()
 class Page:
     """What `Spider.parse` and its like get."""
 
-    __slots__ = ("_base", "_decoded", "_links", "_outline", "_root", "_selector", "request", "response")
+    __slots__ = ("_base", "_decoded", "_links", "_outline", "_root", "_rules", "_selector", "request", "response")
 
-    def __init__(self, request: Request, response: Response) -> None:
+    def __init__(self, request: Request, response: Response, rules: LinkRules = LINK_RULES) -> None:
+        """`rules`: what counts as a link."""
         self.request = request
         self.response = response
+        self._rules = rules
         self._decoded: tuple[str, Encoding] | None = None
         self._root: etree._Element | None = None
         self._selector: Selector | None = None
@@ -88,8 +107,9 @@ class Page:
 
     @property
     def kind(self) -> str:
-        """How `root` is parsed: `html`, `xml`, or `text` (not at all). By content type, without one by its start."""
-        content_type = self.response.content_type
+        """How `root` is parsed: `html`, `xml`, or `text` (not at all). By what the body is found to be, else by content
+        type, without one by its start."""
+        content_type = self.response.media_type or self.response.content_type
         if content_type in ("text/html", "application/xhtml+xml"):
             return "html"
         if content_type.endswith(("/xml", "+xml")):
@@ -123,7 +143,7 @@ class Page:
         """Title, heading, text, links … of an HTML page in one quick parse that leaves `root` alone: for spiders that
         want no more. Its parser follows the HTML standard; that of `root` makes something else of broken markup."""
         if self._outline is None:
-            self._outline = outline(self._utf8()) if self.kind == "html" else Outline()
+            self._outline = outline(self._utf8(), self._rules) if self.kind == "html" else Outline()
         return self._outline
 
     @property
@@ -149,16 +169,66 @@ class Page:
             raise ValueError(f"not JSON: {error}: {self.text[:80]!r}") from None
 
     def links(self, css: str | None = None) -> tuple[str, ...]:
-        """Distinct canonical URLs of the links in document order: those of all `a` and `area`, or of what `css` selects
-        (an element with href or src, an attribute, or an element with links in it). Links to what is no page (mailto:,
-        javascript:) are left out."""
+        """Distinct canonical URLs of the links in document order: those of all `a`, `area` and what else [links] names,
+        or of what `css` selects (an element with href or src, an attribute, or an element with links in it). Links to
+        what is no page (mailto:, javascript:) are left out. Of those that the page asks not to follow (`unfollowed`) a
+        worker takes none."""
         if css is not None:
             return tuple(_joiner.join_all(self.base, _hrefs(self.css(css))))
         if self._links is None:
             # Whichever parse there was already.
-            hrefs = self._outline.hrefs if self._outline is not None else _hrefs_in(self.root)
+            if self._outline is not None:
+                hrefs: Iterable[str] = self._outline.hrefs
+            else:
+                hrefs = hrefs_in(self.root, self._rules)
             self._links = tuple(_joiner.join_all(self.base, hrefs))
         return self._links
+
+    def anchors(self) -> Iterator[Link]:
+        """All links in document order, also repeated ones, with text and rel. Cost: a walk through `root`."""
+        for tag, href in elements_in(self.root, self._rules):
+            if url := join(self.base, href):
+                text = " ".join("".join(map(str, tag.itertext())).split())
+                alts = (one.get("alt") for one in tag.iter("img", "area"))
+                text = text or next((alt for alt in alts if alt), "")
+                yield Link(url=url, text=text, rel=words(tag.get("rel")), tag=str(tag.tag))
+
+    def unfollowed(self) -> frozenset[str]:
+        """URLs that are linked to with a rel that is not followed (nofollow), and never without. Empty when nothing was
+        parsed yet and the body does not look like it."""
+        if self._outline is not None:
+            hrefs: Iterable[str] = self._outline.unfollowed
+        elif self._root is not None or self._mentions(_RELS):
+            hrefs = unfollowed_in(self.root, self._rules)
+        else:
+            hrefs = ()
+        return frozenset(_joiner.join_all(self.base, hrefs)) if hrefs else _NO_URLS
+
+    def asks(self) -> Iterable[tuple[str, str]]:
+        """Name, in lower case, and content of each meta element that may ask something of crawlers."""
+        if self._outline is not None:
+            return self._outline.asks
+        if self._root is not None or self._mentions(_ASKS):
+            return asks_in(self.root) if self.kind == "html" else ()
+        return ()
+
+    def canonical(self) -> str | None:
+        """Canonical URL that rel=canonical names, in a Link header (RFC 8288) or the head; None when there is none."""
+        header = self.response.headers.get("Link")
+        href = header_link(header, "canonical") if header else None
+        if href is None and self._outline is not None:
+            href = self._outline.canonical
+        elif href is None and (self._root is not None or self._mentions(_CANONICALS)):
+            href = canonical_in(self.root)
+        return join(self.base, href) if href else None
+
+    def words(self) -> str:
+        """Title and text as far as they are at hand: of the outline, of the tree, or else the body decoded."""
+        if self._outline is not None:
+            return f"{self._outline.title}\n{self._outline.text}"
+        if self._root is not None:
+            return etree.tostring(self._root, method="text", encoding="unicode")
+        return self.text
 
     def follow(
         self,
@@ -210,6 +280,10 @@ class Page:
         text, encoding = self._decode()
         plain = encoding.name == "utf-8" and encoding.source != "bom" and "\ufffd" not in text
         return self.response.body if plain else text.encode("utf-8", "replace")
+
+    def _mentions(self, pattern: re.Pattern[bytes]) -> bool:
+        """Whether an HTML page that nobody has parsed is worth it."""
+        return pattern.search(self.response.body) is not None and self.kind == "html"
 
     def _base_href(self) -> str | None:
         if self._outline is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from crawler import app, home
-from crawler.error import BadUrl, SettingsError
+from crawler.error import BadRecord, BadUrl, SettingsError
 from crawler.model import CrawlRecord, Request
 from crawler.seed_file import open_list
 from crawler.seed_sources import is_url, requests
@@ -28,8 +28,14 @@ OUT = "out"
 """Name of the pipeline that `-o` makes."""
 STORES = {
     ".jsonl": "pipelines.jsonl:JsonLines",
+    ".jsonl.gz": "pipelines.jsonl:JsonLines",
+    ".jsonl.zst": "pipelines.jsonl:JsonLines",
     ".csv": "pipelines.csv:Csv",
+    ".csv.gz": "pipelines.csv:Csv",
+    ".csv.zst": "pipelines.csv:Csv",
     ".db": "pipelines.sqlite:Sqlite",
+    ".parquet": "pipelines.parquet:Parquet",
+    ".warc.gz": "pipelines.warc:Warc",
 }
 """Ending of `-o FILE` -> its pipeline."""
 HOSTS_MAX = 10_000
@@ -59,6 +65,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Processes per pipeline."""
     outputs: dict[str, str] = {}
     until_finished: bool = True
+    revisit: bool = False
+    """Pages that were done before are visited again too, as [revisit] says."""
 
 
 def name_of(settings: Settings, sources: Sequence[str]) -> str:
@@ -84,12 +92,15 @@ def prepare(
     state: str | None,
     fresh: bool,
     spider: type[Spider] | None = None,
+    revisit: bool = False,
 ) -> Plan:
     """The plan of `crawler run`. Creates the state, and with `fresh` removes the crawl and its outputs first. `spider`:
-    a class at hand, else the settings name it. Raises SettingsError for whatever the user must put right, BackendError
+    a class at hand, else the settings name it. `revisit`: go on with later visits until stopped. Raises SettingsError for whatever the user must put right, BackendError
     when the disk says no."""
+    settings = settings.revisiting() if revisit else settings
     spider = spider or app.load_spider(settings)
     app.make_spider(spider, settings.spider)
+    _check_web(settings)
     sources = (*urls, *seed_files) or tuple(spider.seeds)
     name = name_of(settings, sources)
     path = home.state_of(settings, name, state)
@@ -106,6 +117,7 @@ def prepare(
     _check_server(settings, path)
     with app.open_frontier(settings, path, name=name, begin=True) as frontier:
         record = frontier.record()
+        _check_form(settings, record)
         pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
         if not out:
             _check_pipelines(pipelines)
@@ -124,27 +136,34 @@ def prepare(
         workers=1 if path == home.MEMORY else settings.worker.processes,
         pipelines=app.with_history(settings, path, pipelines),
         outputs={name: _shown(place) for name, place in outputs.items()},
+        revisit=revisit,
+        until_finished=not revisit or settings.revisit.mode == "lastmod",
     )
 
 
-def seeding(settings: Settings, sources: Sequence[str], state: str | None) -> Plan:
-    """The plan of `crawler seed`: creates the state, and leaves outputs to who will store."""
+def seeding(settings: Settings, sources: Sequence[str], state: str | None, *, more: bool = False) -> Plan:
+    """The plan of `crawler seed`: creates the state, and leaves outputs to who will store. `more`: seeds will come that
+    nobody can look through for hosts, so each page stays on its own host."""
     spider = app.load_spider(settings)
     path = home.state_of(settings, name_of(settings, sources), state)
+    _check_web(settings)
     _check_sources(sources)
     _check_server(settings, path)
     with app.open_frontier(settings, path, name=name_of(settings, sources), begin=True) as frontier:
         record = frontier.record()
-        hosts = _hosts(settings, spider, record, sources)
+        _check_form(settings, record)
+        hosts = _named(settings, spider) if more else _hosts(settings, spider, record, sources)
         frontier.update_record(spider=settings.crawl.spider, hosts=hosts)
     return Plan(name=record.name, settings=settings, state=path, sources=tuple(sources), hosts=hosts)
 
 
 def work(settings: Settings, state: str, *, until_finished: bool) -> Plan:
     """The plan of `crawler work`: workers alone, on a crawl that exists."""
+    _check_web(settings)
     _check_server(settings, state)
     with app.open_frontier(settings, state) as frontier:
         record = frontier.record()
+    _check_form(settings, record)
     settings = _with_spider(settings, record)
     spider = app.load_spider(settings)
     app.make_spider(spider, settings.spider)
@@ -191,7 +210,7 @@ def remove_outputs(outputs: Mapping[str, str]) -> None:
 def _check_pipelines(pipelines: Mapping[str, PipelineTable]) -> None:
     """Raises SettingsError when one does not import, does not take its arguments, or cannot write its path."""
     for name, table in pipelines.items():
-        app.pipeline_class(name, table)
+        app.check_pipeline(name, table)
         if isinstance(table.arguments.get("path"), str):
             output.check(table.arguments["path"])
 
@@ -199,6 +218,24 @@ def _check_pipelines(pipelines: Mapping[str, PipelineTable]) -> None:
 def _check_server(settings: Settings, path: str) -> None:
     """Raises SettingsError for a server that cannot keep a crawl; warns of one that is unwise."""
     for warning in home.check_server(settings, path):
+        log.warning("%s", warning)
+
+
+def _check_form(settings: Settings, record: CrawlRecord) -> None:
+    """Raises SettingsError when the crawl was begun with another canonical form: what it has seen has other
+    fingerprints."""
+    form = settings.form()
+    if record.canonical != form.version:
+        raise SettingsError(
+            f"crawl {record.name!r} was begun with URL rules {record.canonical}, the settings now say {form.version}: "
+            "put [url] back as it was (sort_query, drop_tracking, tracking, lower_path, default_index, "
+            "trailing_slash), or start over with --fresh, or give another --state"
+        )
+
+
+def _check_web(settings: Settings) -> None:
+    """Raises SettingsError for a guard, session or TLS setting that is wrong; warns of one that is unwise."""
+    for warning in app.check_web(settings):
         log.warning("%s", warning)
 
 
@@ -217,7 +254,7 @@ def _check_output(settings: Settings, path: str, outputs: Mapping[str, str], rec
             f"{path}: this crawl writes to {shown}; {_shown(now)} would miss what is stored there already. "
             f"Use -o {shown}, or --fresh to start over, or another --state FILE for a second crawl"
         )
-    if now is not None and path != home.MEMORY and not Path(now).exists():
+    if now is not None and path != home.MEMORY and not output.exists(now):
         with app.open_exchange(settings, path) as exchange:
             counts = exchange.counts().get(OUT)
         if counts is not None and counts.done:
@@ -237,11 +274,11 @@ def _start_over(settings: Settings, path: str, wanted: Mapping[str, str]) -> Non
         try:
             with app.open_frontier(settings, path) as frontier:
                 recorded = frontier.record().outputs
-        except SettingsError:
+        except (SettingsError, BadRecord):
             if not home.on_server(path) and not is_state(path):
                 raise
     for place in set(wanted.values()) - set(recorded.values()):
-        if Path(place).exists() and not output.is_ours(place):
+        if output.exists(place) and not output.is_ours(place):
             raise SettingsError(f"{_shown(place)} was not written by a crawl: move it away, or give another -o")
     if path != home.MEMORY:
         home.remove(settings, path)
@@ -273,10 +310,10 @@ def _pipelines(settings: Settings, out: str | None, record: CrawlRecord, *, defa
 
 
 def _out(path: str) -> PipelineTable:
-    use = STORES.get(Path(path).suffix)
-    if use is None:
+    ending = next((ending for ending in STORES if path.lower().endswith(ending)), None)
+    if ending is None:
         raise SettingsError(f"-o {path}: the ending says how to write it: {', '.join(STORES)}")
-    return PipelineTable(use=use, arguments={"path": os.path.abspath(path)})
+    return PipelineTable(use=STORES[ending], arguments={"path": os.path.abspath(path)})
 
 
 def _outputs(pipelines: Mapping[str, PipelineTable]) -> dict[str, str]:
@@ -287,10 +324,13 @@ def _outputs(pipelines: Mapping[str, PipelineTable]) -> dict[str, str]:
     }
 
 
+def _named(settings: Settings, spider: type[Spider]) -> tuple[str, ...]:
+    return settings.crawl.hosts or tuple(sorted(spider.hosts))
+
+
 def _hosts(settings: Settings, spider: type[Spider], record: CrawlRecord, sources: Iterable[str]) -> tuple[str, ...]:
     """The scope's hosts: the settings', else the spider's, else those of all seeds so far."""
-    named = settings.crawl.hosts or tuple(sorted(spider.hosts))
-    if named:
+    if named := _named(settings, spider):
         return named
     found = set(record.hosts)
     for number, url in enumerate(_seed_urls(sources)):

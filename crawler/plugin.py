@@ -16,6 +16,33 @@ from crawler.strict import did_you_mean
 
 Base = TypeVar("Base")
 
+EXTRAS = {
+    "jsonschema_rs": "schema",
+    "pika": "rabbit",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
+    "python_socks": "socks",
+    "redis": "redis",
+    "warcio": "warc",
+}
+"""Packages that only some installations have -> the extra that brings them."""
+
+
+def missing_extra(what: str, error: BaseException) -> SettingsError | None:
+    """When an error says that the package of an extra is not installed: the command that installs it."""
+    package = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else ""
+    extra = EXTRAS.get(package)
+    if extra is None:
+        return None
+    return SettingsError(f"{what} needs {package}, which is not installed: pip install 'crawler-pipeline[{extra}]'")
+
+
+def require(what: str, package: str) -> None:
+    """Raises SettingsError when a package is not installed. Does not import it."""
+    if importlib.util.find_spec(package) is None:
+        error = ModuleNotFoundError(f"{what} needs {package}, which is not installed", name=package)
+        raise missing_extra(what, error) or SettingsError(str(error))
+
 
 @overload
 def load(spec: str, base: type[Base]) -> type[Base]: ...
@@ -83,6 +110,8 @@ def _from_file(spec: str, path: str) -> ModuleType:
 
 def _failed(spec: str, error: BaseException) -> SettingsError:
     """The import's error with the innermost place that is not the import machinery's."""
+    if missing := missing_extra(spec, error):
+        return missing
     place = ""
     if isinstance(error, SyntaxError):
         place = f" at {error.filename}:{error.lineno}"

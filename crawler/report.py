@@ -52,6 +52,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     items_total: int
     pending: int
     """Requests still waiting: more than 0 when a limit or a signal ended the run."""
+    revisits: int = 0
+    """Pages that wait for a later visit, for which a run does not wait."""
     unstored: int
     """Messages still in queues."""
     dead_items: int
@@ -116,7 +118,8 @@ def report(
         restarts=last.restarts,
         pages_total=after.pages,
         items_total=after.items,
-        pending=after.ready + after.delayed + after.leased + after.suspects,
+        pending=after.ready + after.delayed - after.revisits + after.leased + after.suspects,
+        revisits=after.revisits,
         unstored=unstored(last, queues),
         dead_items=sum(queue.dead for queue in last.queues.values()),
         errors=errors,

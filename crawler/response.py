@@ -7,8 +7,18 @@ from collections.abc import Mapping
 import msgspec
 
 
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the parts of a fetch took, in seconds; 0.0 for a part that was not needed."""
+
+    dns_s: float = 0.0
+    connect_s: float = 0.0
+    """Until the connection stood, TLS included."""
+    first_byte_s: float = 0.0
+    """From then to the head of the response."""
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server answered, with status 200 to 399."""
+    """What a server answered, with status 200 to 399. A HEAD has no body."""
 
     url: str
     """Canonical; after followed redirects that of the last one."""
@@ -27,8 +37,12 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 3339, UTC, milliseconds."""
     redirect: str | None = None
     """Canonical target of a redirect that was not followed."""
+    media_type: str = ""
+    """What the body is, where that is not what the server says (`crawler.sniff`); else empty."""
     skipped: str = ""
-    """Why the body was not read: `content_type`, or empty."""
+    """Why there is no body: `content_type` (not read), `not_modified` (304), or empty."""
+    kept: bool = False
+    """It came from the cache for development, not from the host."""
     hops: tuple[str, ...] = ()
     """URLs that redirected here, when they were followed."""
 

@@ -1,9 +1,10 @@
-"""robots.txt (RFC 9309): which URLs of an origin may be asked for, and what an answer to the question itself means.
+"""robots.txt (RFC 9309): which URLs of an origin may be asked for, by which line of it, and what an answer to the
+question itself means.
 
-Patterns are matched by protego: maintained, pure Python, fast on many URLs. Google's own parser (jwm.robotstxt) was
-compared: it reads the whole file again for every URL, and its last release has no wheel for Python 3.13. Where
-protego 0.7 leaves the RFC is grouping (product tokens with a version or words behind them, groups interrupted by
-Crawl-delay), so the groups of one product token are picked here and given to protego as the only ones.
+The parser and the matcher are our own. protego 0.7, the maintained one in Python, leaves the RFC in grouping: product
+tokens with a version or words behind them (§2.2.1), and groups that a Crawl-delay or an unknown line interrupts
+(§2.2.4); it splits lines where str.splitlines does (§2.2: CR and LF only); and it tells no line. Google's
+(jwm.robotstxt) reads the whole file again for every URL. `crawler.robots_match` decides between rules.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Final
 
 from crawler.error import SiteError
 from crawler.response import Response
+from crawler.robots_match import Matcher, Rule, path_of
 
 ROBOTS_BYTES_MAX: Final = 500 * 1024
 """RFC 9309 §2.5: at least 500 KiB are read."""
 EXPIRES_S: Final = 86_400.0
 """RFC 9309 §2.4: not used for longer than 24 hours."""
+SITEMAPS_MAX: Final = 10_000
 
 _LINE: Final = re.compile(r"\r\n|\r|\n")
 _TOKEN: Final = re.compile(r"[a-zA-Z_-]+")
+_COMPATIBLE: Final = re.compile(r"Mozilla/[\d.]+ \(compatible; ([a-zA-Z_-]+)")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{0,6})?|\.[0-9]{1,6}")
 _AGENT: Final = frozenset({"user-agent", "useragent", "user agent"})
 _ALLOW: Final = frozenset({"allow"})
@@ -28,12 +32,21 @@ _DISALLOW: Final = frozenset({"disallow", "dissallow", "dissalow", "disalow", "d
 _DELAY: Final = frozenset({"crawl-delay", "crawldelay", "crawl delay"})
 _SITEMAP: Final = frozenset({"sitemap", "site-map"})
 _KNOWN: Final = _AGENT | _ALLOW | _DISALLOW | _DELAY | _SITEMAP
-# Protego splits lines where str.splitlines does; the RFC only at CR and LF.
-_BREAKS: Final = {
-    ord(char): "".join(f"%{byte:02X}" for byte in char.encode()) for char in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-}
+_ROBOTS: Final = "/robots.txt"
 
-_Group = tuple[frozenset[str], list[tuple[str, str]]]
+_EVERYTHING: Final = Rule(allow=True, pattern="", line=0)
+"""The answer where no line says anything."""
+
+__all__ = ["EXPIRES_S", "ROBOTS_BYTES_MAX", "Rule", "Rules", "robots_from", "rules", "token_of"]
+
+
+class _Group:
+    """User-agent lines in a row, and what follows them."""
+
+    def __init__(self) -> None:
+        self.agents: set[str] = set()
+        self.rules: list[Rule] = []
+        self.delays: list[str] = []
 
 
 class Rules:
@@ -44,10 +57,12 @@ class Rules:
         self._of_agent: dict[str, _Agent] = {}
 
     def allowed(self, user_agent: str, url: str) -> bool:
-        """Whether `user_agent` (its product token counts) may fetch `url`, which is canonical. Cost: 5 µs."""
-        if not self._groups:
-            return True
-        return self._agent(user_agent).allowed(url)
+        """Whether `user_agent` (its product token counts) may fetch `url`, best a canonical one. Cost: 2 µs."""
+        return not self._groups or self._agent(user_agent).judge(url).allow
+
+    def judge(self, user_agent: str, url: str) -> Rule:
+        """The rule that decides, with its line; line 0 when none does and so the URL is allowed. Cost: as `allowed`."""
+        return self._agent(user_agent).judge(url)
 
     def crawl_delay(self, user_agent: str) -> float | None:
         """Seconds that a Crawl-delay line asks for (no part of the RFC)."""
@@ -56,28 +71,39 @@ class Rules:
     def _agent(self, user_agent: str) -> _Agent:
         agent = self._of_agent.get(user_agent)
         if agent is None:
-            found = _TOKEN.match(user_agent)
-            agent = self._of_agent[user_agent] = _Agent(_lines_for(self._groups, found[0].lower() if found else "*"))
+            agent = self._of_agent[user_agent] = _Agent(_groups_for(self._groups, token_of(user_agent)))
         return agent
 
 
 class _Agent:
     """The rules for one product token."""
 
-    def __init__(self, lines: list[tuple[str, str]]) -> None:
-        from protego import Protego  # 5 ms that a crawl without robots.txt does not pay
+    def __init__(self, groups: list[_Group]) -> None:
+        self._matcher = Matcher(rule for group in groups for rule in group.rules)
+        # The longest, for a Crawl-delay line does not end a group, and so may have been meant for another agent.
+        values = (value for group in groups for value in group.delays)
+        self.delay_s = max((float(value) for value in values if _SECONDS.fullmatch(value)), default=None)
 
-        rules = [f"{field}: {value}" for field, value in lines if field != "crawl-delay"]
-        self._protego = Protego.parse("\n".join(["user-agent: *", *rules])) if rules else None
-        self.delay_s = _delay(lines)
-
-    def allowed(self, url: str) -> bool:
-        return self._protego is None or bool(self._protego.can_fetch(url, "*"))
+    def judge(self, url: str) -> Rule:
+        path = path_of(url)
+        if path == _ROBOTS:  # RFC 9309 §2.2.2: implicitly allowed
+            return _EVERYTHING
+        return self._matcher.judge(path) or _EVERYTHING
 
 
 def rules(text: str) -> Rules:
     """Never fails: what cannot be read is skipped, as the RFC wants. Cost: 1 µs a line."""
     return Rules(text)
+
+
+def token_of(user_agent: str) -> str:
+    """The product token of a user agent, in lower case: that of its first product, or of the second where the first one
+    only says what browsers say (`Mozilla/5.0 (compatible; Bot/1.0)`); `*` when there is none."""
+    found = _COMPATIBLE.match(user_agent)
+    if found:
+        return found[1].lower()
+    found = _TOKEN.match(user_agent)
+    return found[0].lower() if found else "*"
 
 
 def robots_from(answer: Response | SiteError) -> tuple[str, float] | SiteError:
@@ -87,7 +113,7 @@ def robots_from(answer: Response | SiteError) -> tuple[str, float] | SiteError:
     2xx: its rules. 4xx but 429, too many redirects, one to nowhere: everything is allowed. 429, 5xx, time-out, no
     connection, a body that cannot be read: trouble, to be retried and blamed on the host."""
     if isinstance(answer, Response):
-        if answer.redirect is not None or answer.skipped:
+        if answer.redirect is not None or answer.skipped or answer.status >= 300:
             return "", EXPIRES_S
         return answer.body[:ROBOTS_BYTES_MAX].decode("utf-8", "replace").removeprefix("\ufeff"), EXPIRES_S
     if (400 <= answer.status < 500 and answer.status != 429) or answer.reason in ("redirects_max", "bad_redirect"):
@@ -103,36 +129,37 @@ def robots_from(answer: Response | SiteError) -> tuple[str, float] | SiteError:
 
 def _parse(text: str) -> tuple[list[_Group], tuple[str, ...]]:
     """Groups in order, and sitemaps. Only allow and disallow end the user-agent lines of a group (RFC 9309 §2.2.1)."""
-    groups: list[_Group] = []
+    groups = [_Group()]
     sitemaps: list[str] = []
-    agents: set[str] = set()
-    lines: list[tuple[str, str]] = []
     in_rules = False
-    for raw in _LINE.split(text.removeprefix("\ufeff")):
-        field, value = _split(raw.partition("#")[0])
+    for number, raw in enumerate(_LINE.split(text.removeprefix("\ufeff")), 1):
+        field, value = _split(raw.partition("#")[0] if "#" in raw else raw)
+        if not field:
+            continue
+        group = groups[-1]
         if field in _AGENT:
             if in_rules:
-                groups.append((frozenset(agents), lines))
-                agents, lines, in_rules = set(), [], False
-            agents.add(_token(value))
+                group = _Group()
+                groups.append(group)
+                in_rules = False
+            group.agents.add(_token(value))
         elif field in _SITEMAP:
             sitemaps.append(value)
-        elif agents and field in _DELAY:
-            lines.append(("crawl-delay", value))
-        elif field in _ALLOW or field in _DISALLOW:
+        elif field in _DELAY:
+            group.delays.append(value)
+        else:
             in_rules = True
-            if agents:
-                lines.append(("allow" if field in _ALLOW else "disallow", value.translate(_BREAKS)))
-    groups.append((frozenset(agents), lines))
-    return [group for group in groups if group[0]], tuple(sitemaps)
+            if value and group.agents:
+                group.rules.append(Rule(field in _ALLOW, value, number))
+    return [group for group in groups if group.agents], tuple(sitemaps[:SITEMAPS_MAX])
 
 
 def _split(line: str) -> tuple[str, str]:
-    """Field name in lower case and value; the name is empty for a line that is none of ours. Colons may miss."""
+    """Field name in lower case and value; the name is empty for a line that is none of ours. The colon may miss."""
     name, colon, value = line.partition(":")
-    field = name.strip().lower()
-    if colon and field in _KNOWN:
-        return field, value.strip()
+    if colon:
+        field = name.strip().lower()
+        return (field, value.strip()) if field in _KNOWN else ("", "")
     words = line.split()
     if len(words) == 2 and words[0].lower() in _KNOWN:
         return words[0].lower(), words[1]
@@ -147,14 +174,7 @@ def _token(value: str) -> str:
     return found[0].lower() if found else ""
 
 
-def _lines_for(groups: list[_Group], token: str) -> list[tuple[str, str]]:
-    """The lines of all groups of a token together; when there is none, those of `*` (RFC 9309 §2.2.1)."""
-    of_token = [lines for agents, lines in groups if token in agents]
-    chosen = of_token or [lines for agents, lines in groups if "*" in agents]
-    return [line for lines in chosen for line in lines]
-
-
-def _delay(lines: list[tuple[str, str]]) -> float | None:
-    """The longest, for a Crawl-delay line does not end a group, and so may have been meant for another agent."""
-    values = (value for field, value in lines if field == "crawl-delay")
-    return max((float(value) for value in values if _SECONDS.fullmatch(value)), default=None)
+def _groups_for(groups: list[_Group], token: str) -> list[_Group]:
+    """All groups of a token; when there is none, those of `*` (RFC 9309 §2.2.1)."""
+    of_token = [group for group in groups if token in group.agents]
+    return of_token or [group for group in groups if "*" in group.agents]

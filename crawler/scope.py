@@ -9,6 +9,7 @@ from typing import Final
 from crawler.error import BadUrl, SettingsError
 from crawler.model import Request
 from crawler.url import CACHED_CHARS_MAX, canonical, host, origin
+from crawler.urlform import Form
 
 JUDGED_MAX: Final = 50_000
 """URLs whose judgement is remembered; about 10 MB when full."""
@@ -25,13 +26,20 @@ class Scope:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         depth_max: int | None = None,
+        form: Form | None = None,
+        segments_max: int = 0,
+        params_max: int = 0,
     ) -> None:
-        """include, exclude: regular expressions searched in path and query. depth_max: None or 0 for no limit. Raises
-        SettingsError for a pattern that is none."""
+        """include, exclude: regular expressions searched in path and query, in the form that `form` gives them.
+        depth_max, segments_max, params_max (of path and query): None or 0 for no limit. Raises SettingsError for a
+        pattern that is none."""
         self._hosts = frozenset(map(_host_pattern, hosts))
         self._include = [_compiled(pattern) for pattern in include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
         self._depth_max = depth_max or 0
+        self._form = None if form is None or form.plain else form
+        self._segments_max = segments_max
+        self._params_max = params_max
         self._host_judged: dict[str, bool] = {}
         self._judged: dict[str, tuple[str, str]] = {}
 
@@ -39,12 +47,17 @@ class Scope:
         """Whether a request found on a page of `from_host` is in scope. Its URL must be canonical."""
         return not self.judge(request.url, from_host)[1] and not self.too_deep(request.depth)
 
+    def formed(self, url: str) -> str:
+        """A canonical URL in the form that makes one of all URLs of a page."""
+        return self._form.of(url) if self._form is not None else url
+
     def too_deep(self, depth: int) -> bool:
         return 0 < self._depth_max < depth
 
     def judge(self, url: str, from_host: str, chars_max: int = 0) -> tuple[str, str]:
-        """The canonical URL, and why it is refused: `scope`, or BadUrl's reason; empty when it is not. `chars_max`: 0
-        for no limit but the URL's own. Cost: 0.1 µs for a URL judged lately, else 3 µs."""
+        """The canonical URL, and why it is refused: `scope`, `path_segments`, `query_params`, or BadUrl's reason; empty
+        when it is not. `chars_max`: 0 for no limit but the URL's own. Cost: 0.1 µs for a URL judged lately, else 3
+        µs."""
         judged = self._judged.get(url)
         if judged is None:
             if len(self._judged) >= JUDGED_MAX:
@@ -70,6 +83,12 @@ class Scope:
             url = canonical(url)
         except BadUrl as error:
             return url, error.reason
+        if self._form is not None:
+            url = self._form.of(url)
+        if 0 < self._segments_max < url.partition("?")[0].count("/") - 2:
+            return url, "path_segments"
+        if 0 < self._params_max <= url.count("&") and self._params_max < url.partition("?")[2].count("&") + 1:
+            return url, "query_params"
         if self._hosts and not self._admits_host(host(url)):
             return url, "scope"
         if self._include or self._exclude:

@@ -12,11 +12,12 @@ import msgspec
 from crawler.error import BackendError, LeaseLost
 from crawler.frontier import Frontier
 from crawler.model import Added, Request
-from crawler.seed_sources import Fetch, Refusal, is_list, requests
+from crawler.seed_named import Named
+from crawler.seed_sources import Fetch, Refusal, Taking, is_list, requests
 
 log = logging.getLogger("crawler.seed")
 
-__all__ = ["Refusal", "SeedReport", "is_list", "producer_of", "seed"]
+__all__ = ["Producer", "Refusal", "SeedReport", "Tally", "is_list", "producer_of", "seed"]
 
 REFUSALS_MAX = 100
 """Refusals kept in a report; all are counted, and `on_refused` gets all."""
@@ -61,6 +62,8 @@ def seed(
     batch: int = 1_000,
     url_chars_max: int = 2_000,
     fetch: Fetch | None = None,
+    taking: Taking | None = None,
+    again: Callable[[list[Request]], list[Request]] | None = None,
     on_progress: Callable[[SeedReport], None] | None = None,
     on_refused: Callable[[Refusal], None] | None = None,
     stop: threading.Event | None = None,
@@ -69,25 +72,33 @@ def seed(
     """Add every request of `sources` (see `seed_sources.requests`) to the frontier as one producer, closed at the end;
     when `stop` is set before, it is left open, so that the crawl counts as incomplete until this is repeated.
 
-    Waits while the frontier is full. `on_progress` is called after each batch. Raises SettingsError for a missing
-    file, BackendError, and LeaseLost when another keeps taking the producer's name. Repeating it is safe.
+    Waits while the frontier is full. `again` gives what else is added with a batch: later visits. `on_progress` is
+    called after each batch. Raises SettingsError for a missing file, BackendError, and LeaseLost when another keeps
+    taking the producer's name. Repeating it is safe.
     Cost: 8 µs a line without the frontier; one trip a batch.
     """
-    with _Producer(frontier, producer_name, stop or threading.Event(), renew_s) as producer:
-        tally = _Tally(on_progress, on_refused)
+    with Producer(frontier, producer_name, stop or threading.Event(), renew_s) as producer:
+        tally = Tally(on_progress, on_refused)
+        named = Named(frontier, fetch)
         waiting: list[Request] = []
         for source in sources:
-            for found in requests(source, chars_max=url_chars_max, fetch=fetch):
+            named.source(source)
+            for found in requests(source, chars_max=url_chars_max, fetch=fetch and named.fetch, taking=taking):
                 if isinstance(found, Request):
+                    named.take(found)
                     waiting.append(found)
                 elif found is not None:
                     tally.refuse(found)
                 if len(waiting) >= batch or (found is None and waiting):
+                    waiting += again(waiting) if again is not None else ()
+                    named.tell()
                     tally.count(producer.add(waiting), source)
                     waiting = []
                     if producer.stopped:
                         return tally.report(complete=False)
         if waiting:
+            waiting += again(waiting) if again is not None else ()
+            named.tell()
             tally.count(producer.add(waiting), source)
         if producer.stopped:
             return tally.report(complete=False)
@@ -95,7 +106,7 @@ def seed(
         return tally.report()
 
 
-class _Tally:
+class Tally:
     """The report in the making."""
 
     def __init__(
@@ -131,7 +142,7 @@ class _Tally:
         )
 
 
-class _Producer:
+class Producer:
     """A producer's token, renewed by a thread, so that a slow source (standard input) cannot lose it."""
 
     def __init__(self, frontier: Frontier, name: str, stop: threading.Event, renew_s: float) -> None:
@@ -143,7 +154,7 @@ class _Producer:
         self._reopened = 0
         self._token = ""
 
-    def __enter__(self) -> _Producer:
+    def __enter__(self) -> Producer:
         while not self._stop.is_set():
             try:
                 self._token = self._frontier.open_producer(self._name)
@@ -163,8 +174,10 @@ class _Producer:
     def stopped(self) -> bool:
         return self._stop.is_set()
 
-    def add(self, batch: list[Request]) -> Added:
-        """Add a batch, waiting while the frontier is full or until stopped; then nothing of it may be in."""
+    def add(self, batch: list[Request], wait: Callable[[float], bool] | None = None) -> Added:
+        """Add a batch, waiting while the frontier is full or until stopped; then nothing of it may be in. `wait`: what
+        to do for so many seconds; returns whether it was stopped."""
+        wait = wait or self._stop.wait
         while True:
             try:
                 added = self._frontier.add(batch, producer=self._token)
@@ -174,7 +187,7 @@ class _Producer:
                     raise
                 self._token = self._frontier.open_producer(self._name)
                 continue
-            if not added.full or self._stop.wait(FULL_WAIT_S):
+            if not added.full or wait(FULL_WAIT_S):
                 return added
 
     def close(self) -> None:

@@ -30,6 +30,11 @@ TAIL = """
 # use = "pipelines.jsonl:JsonLines"
 # bind = ["#"]
 # path = "pages.jsonl"
+# batch_max = 1_000
+# processors = [
+#     { use = "drop", where = { title = { missing = true } } },
+#     { use = "redact", patterns = ['\\b[\\w.+-]{1,64}@[\\w.-]{1,255}'] },
+# ]
 #
 # [pipelines.own]
 # use = "shop/store.py:Prices"
@@ -60,7 +65,7 @@ def lines() -> Iterator[str]:
     """The lines of settings.toml."""
     yield from HEAD.splitlines()
     for name, table in TABLES.items():
-        yield from ("", f"# {inspect.getdoc(table)}", f"[{name}]")
+        yield from ("", *(f"# {line}" for line in (inspect.getdoc(table) or "").splitlines()), f"[{name}]")
         texts, defaults = comments(table), table()
         for key in table.__struct_fields__:
             yield from (f"# {line}" for line in texts[key].splitlines())

@@ -13,6 +13,7 @@ from typing import Any
 
 from crawler import app, child
 from crawler.exchange import Exchange
+from crawler.exchange.routing import is_raw
 from crawler.frontier import Frontier
 from crawler.model import Queue
 from crawler.plan import Plan
@@ -63,7 +64,7 @@ class _Solo:
 
     def run(self) -> Report:
         plan = self._plan
-        self._exchange.declare((*app.queues(plan.pipelines), *map(Queue, self._extra)))
+        self._exchange.declare((*app.queues(plan.pipelines), *self._extra_queues()))
         seeder = threading.Thread(target=self._guard, args=(self._seed,), name="seeder", daemon=True)
         stores = [self._store_thread(name) for name in (*plan.pipelines, *self._extra)]
         worker = threading.Thread(target=self._guard, args=(self._work,), name="worker", daemon=True)
@@ -91,6 +92,9 @@ class _Solo:
             queues=(*plan.pipelines, *self._extra),
         )
 
+    def _extra_queues(self) -> tuple[Queue, ...]:
+        return tuple(app.queue_of(name, pipeline) for name, pipeline in self._extra.items())
+
     def _seed(self) -> None:
         self._seeded = child.add_seeds(self._plan, self._frontier)
 
@@ -107,7 +111,10 @@ class _Solo:
             signal.signal(signal.SIGTERM, before)
 
     def _work(self) -> None:
-        self._worker = child.make_worker(self._plan, self._frontier, self._exchange, "w1", contextlib.nullcontext())
+        raw = any(is_raw(queue.bind) for queue in self._extra_queues())
+        self._worker = child.make_worker(
+            self._plan, self._frontier, self._exchange, "w1", contextlib.nullcontext(), keep_raw=raw
+        )
         with asyncio.Runner(loop_factory=child.event_loop) as runner:
             self._loop = runner.get_loop()
             runner.run(self._worker.run())

@@ -5,7 +5,7 @@ becomes the leader and runs every operation that waits, its own and the other th
 for all of them (`crawler.combine`). There is no background thread, so a file may be opened, used and closed before a
 fork. Among processes a flock on `<file>-lock` is taken before BEGIN IMMEDIATE: the kernel's queue is fairer than
 SQLite's busy handler, which sleeps and guesses. WAL with synchronous=NORMAL: a killed process loses nothing, a power
-loss at most the last commits, never the file's consistency.
+loss at most the last commits (with `fsync` none), never the file's consistency.
 
 Reading goes through a second connection and never takes the write lock.
 
@@ -65,9 +65,10 @@ class Schema(msgspec.Struct, frozen=True):
 class SqliteFile:
     """An open file. Made by `open_file`; thread-safe. Not to be used in a forked child."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fsync: bool = False) -> None:
         """Raises SettingsError when the path cannot be a state file, BackendError when the disk says no."""
         self.path = path
+        self._synchronous = "FULL" if fsync else "NORMAL"
         self._pid = os.getpid()
         self._users = 1
         self._combiner: Combiner[sqlite3.Connection] = Combiner(self._serve)
@@ -88,9 +89,9 @@ class SqliteFile:
     def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
-            writer = _connection(self.path, CACHE_KIB)
+            writer = _connection(self.path, CACHE_KIB, self._synchronous)
             _adopt(writer, self.path)
-            reader = _connection(self.path, CACHE_KIB // 4)
+            reader = _connection(self.path, CACHE_KIB // 4, self._synchronous)
             reader.execute("PRAGMA query_only = 1")
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF in (
@@ -246,15 +247,16 @@ _files: dict[tuple[int, str], SqliteFile] = {}
 _files_lock = threading.Lock()
 
 
-def open_file(path: str | Path, schema: Schema) -> SqliteFile:
-    """The process's one SqliteFile of this path, with the schema's tables in it. Each call needs one `close`.
+def open_file(path: str | Path, schema: Schema, *, fsync: bool = False) -> SqliteFile:
+    """The process's one SqliteFile of this path, with the schema's tables in it. Each call needs one `close`. `fsync`:
+    a power loss takes back no commit either, for a disk flush each; the first call for a path decides.
 
     Raises SettingsError (not a database, another program's, another schema version, no such place), BackendError."""
     place = Path(os.path.realpath(path))
     with _files_lock:
         file = _files.get((os.getpid(), str(place)))
         if file is None:
-            file = _files[os.getpid(), str(place)] = SqliteFile(place)
+            file = _files[os.getpid(), str(place)] = SqliteFile(place, fsync=fsync)
         else:
             file._users += 1
     try:
@@ -267,6 +269,8 @@ def open_file(path: str | Path, schema: Schema) -> SqliteFile:
 
 def is_state(path: str | Path) -> bool:
     """Whether a file is one of ours, of whatever version: it may go when a crawl starts over."""
+    if not Path(path).is_file():  # to look into it would make it
+        return False
     try:
         db = sqlite3.connect(path)
         try:
@@ -287,11 +291,11 @@ def remove_file(path: str | Path) -> None:
         raise _refusal(Path(path), error) from error
 
 
-def _connection(path: Path, cache_kib: int) -> sqlite3.Connection:
+def _connection(path: Path, cache_kib: int, synchronous: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA secure_delete = 0")  # Debian's build zeroes what is deleted: a fifth of a queue's cost
     db.execute(f"PRAGMA cache_size = -{cache_kib}")
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -6,8 +6,10 @@ option that a person has to change.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -112,15 +114,30 @@ def _checked(one: Given, key: str, table: type[msgspec.Struct]) -> Any:
         raise SettingsError(f"{one.place}: unknown key, {did_you_mean(key, table.__struct_fields__)}")
     kind = get_type_hints(table, include_extras=True)[key]
     values = [_parsed(one.value), one.value] if one.text else [one.value]
+    _check_within(one.place, kind, values[0])
+    problem: Exception | None = None
     for value in values:
         try:
             checked = msgspec.convert(value, kind)
-        except msgspec.ValidationError:
+        except msgspec.ValidationError as error:
+            problem = problem or error
             continue
         if not isinstance(checked, float) or checked - checked == 0:  # neither inf nor nan
             return checked
-    found = "***" if key.endswith("password") else _found(values[0])
+    found = "***" if key.endswith(("password", "token")) else _found(values[0])
+    if get_origin(kind) is dict and isinstance(values[0], dict):
+        found = str(problem)  # names the place within, and shows no value
     raise SettingsError(f"{one.place}: expected {_expected(kind)}, found {found}")
+
+
+def _check_within(place: str, kind: Any, value: Any) -> None:
+    """The keys of a table of tables."""
+    table = get_args(kind)[1] if get_origin(kind) is dict else None
+    known: tuple[str, ...] = getattr(table, "__struct_fields__", ())
+    for name, values in value.items() if known and isinstance(value, dict) else ():
+        for key in values if isinstance(values, dict) else ():
+            if key not in known:
+                raise SettingsError(f'{place}."{name}" {key}: unknown key, {did_you_mean(key, known)}')
 
 
 def _free(one: Given) -> Any:
@@ -152,10 +169,16 @@ _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 def _expected(kind: Any) -> str:
     """A field's type in words."""
+    if get_origin(kind) in (Union, UnionType):  # or nothing
+        kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(kind))
     if get_origin(kind) is tuple:
+        if get_origin(get_args(kind)[0]) is dict:
+            return 'an array of tables, as in [{ use = "keep", fields = ["a"] }]'
         return 'an array of strings, as in ["a", "b"]'
+    if get_origin(kind) is dict:
+        return "a table of tables"
     if (meta := getattr(kind, "__metadata__", None)) is None:
         return _NAMES.get(kind, str(kind))
     low = f"from {meta[0].ge}" if meta[0].ge is not None else f"above {meta[0].gt}, up"
@@ -165,9 +188,9 @@ def _expected(kind: Any) -> str:
 def _found(value: Any) -> str:
     """A value in words."""
     if isinstance(value, str):
-        return f'"{value[:80]}" (a string)'
+        return f'"{re.sub("//.*@", "//***@", value)[:80]}" (a string)'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return f"{str(value)[:80]} (an array)"
+        return f"{re.sub('//[^,]*@', '//***@', str(value))[:80]} (an array)"
     return f"{str(value)[:80]}" if isinstance(value, int | float) else f"a {type(value).__name__}"

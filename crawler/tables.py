@@ -15,14 +15,18 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 TimeoutSeconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
+SHARDS_MAX = 1_024
+"""Parts of one crawl's queue in Redis: an idle worker asks each of them."""
 Positive = Annotated[int, Meta(ge=1, le=10**15)]
 
 
 def _shown(name: str, value: Any) -> Any:
-    """The value of a field without the password that it is, or that a URL in it holds."""
+    """The value of a field without the secret that it is, or that a URL in it holds."""
     if isinstance(value, str) and value:
-        return "***" if name.endswith("password") else re.sub(r"//.*@", "//***@", value)
-    return value
+        return "***" if name.endswith(("password", "token")) else re.sub(r"//.*@", "//***@", value)
+    if isinstance(value, tuple):
+        return tuple(_shown(name, one) for one in value)
+    return dict.fromkeys(value, "***") if name == "headers" else value
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +68,7 @@ class FrontierTable(Table, frozen=True, kw_only=True):
     url: str = ""
     """sqlite:FILE, memory:, or empty: sqlite in .crawler/<name>.db. For many machines redis://HOST:PORT/DB, with TLS
     rediss://; redis+unix:///SOCKET; redis+sentinel://HOST,HOST/PRIMARY/DB; redis+cluster://HOST,HOST (or rediss+…)."""
-    shards: Count = 0
+    shards: Annotated[int, Meta(ge=0, le=SHARDS_MAX)] = 0
     """Parts that the queue in Redis is split into, fixed when the crawl begins; 0: 1, or 16 on a Redis Cluster."""
     order: Literal["fifo", "lifo"] = "fifo"
     """Order of equal priority within a host: fifo (breadth first) or lifo (depth first)."""
@@ -109,6 +113,15 @@ class RedisTable(Table, frozen=True, kw_only=True):
     """Seconds to wait for these replicas; then it is asked again, or, with too few connected, goes without."""
 
 
+class PolitenessHost(Table, frozen=True, kw_only=True):
+    """[politeness.hosts."example.com"]: what holds for this host alone, whatever its robots.txt says."""
+
+    delay_s: Seconds | None = None
+    """None: as for all."""
+    per_host: Count | None = None
+    """None: as for all."""
+
+
 class PolitenessTable(Table, frozen=True, kw_only=True):
     """How hosts are treated, by all workers together."""
 
@@ -116,6 +129,23 @@ class PolitenessTable(Table, frozen=True, kw_only=True):
     """Seconds from the end of a fetch to the next of the same host; with a delay one request per host is in flight."""
     per_host: Count = 1
     """Requests in flight per host when delay_s is 0; 0: no cap."""
+    per_domain: Count = 0
+    """Requests in flight over all hosts of a registrable domain (Public Suffix List, as of its installed package), as
+    a.example.co.uk and b.example.co.uk; 0: no cap."""
+    per_address: Count = 0
+    """Requests in flight to one IP address, for each worker process by itself; 0: no cap. Not over proxies."""
+    latency_factor: Annotated[float, Meta(ge=0, le=1_000)] = 2.0
+    """With a delay, it grows to so many times the host's response time, smoothed; 0: it does not."""
+    delay_max_s: Seconds = 60.0
+    """Seconds to which a delay grows at most, by response time or because the host answered 429 or 503: it doubles
+    with each such event, and halves again after ten pages that went well."""
+    hours: tuple[str, ...] = ()
+    """When hosts may be asked, as ["22:00-06:00"]; outside all of these windows workers wait; empty: always."""
+    zone: str = ""
+    """Time zone of hours, as "Europe/Berlin"; empty: UTC."""
+    hosts: dict[str, PolitenessHost] = msgspec.field(default_factory=dict)
+    """Tables [politeness.hosts."example.com"] with delay_s or per_host of this host alone (a port that is not 80 or 443
+    belongs to the name); they win over its robots.txt."""
     robots: bool = True
     """Whether robots.txt is obeyed."""
     host_failures_max: Positive = 6
@@ -158,6 +188,14 @@ class FetchTable(Table, frozen=True, kw_only=True):
     """Others are done with reason content_type, without reading the body; empty: all."""
     connections_max: Positive = 100
     """Connections open per process at most."""
+    header_bytes_max: Annotated[int, Meta(ge=1_000, le=1_000_000)] = 32_768
+    """A response with a longer status line or header field is refused."""
+    headers_max: Annotated[int, Meta(ge=10, le=10_000)] = 256
+    """A response with more header fields is refused."""
+    verify: bool = True
+    """Whether a server must show a certificate that is valid for it (TLS)."""
+    ca_file: str = ""
+    """PEM file of authorities whose certificates are good too, besides the system's."""
 
 
 class WorkerTable(Table, frozen=True, kw_only=True):

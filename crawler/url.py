@@ -35,6 +35,11 @@ _IGNORED = {ord(char): None for char in "\t\n\r"}
 _STRIPPED = "".join(map(chr, range(0x21)))
 
 
+def base_version(recorded: str) -> str:
+    """The part of `CrawlRecord.canonical` that this program fixes, without what the settings add."""
+    return recorded.partition("+")[0]
+
+
 def canonical(text: str, *, chars_max: int = URL_CHARS_MAX) -> str:
     """The canonical form of an absolute http or https URL, at most `chars_max` characters long.
 
@@ -107,6 +112,13 @@ def fingerprint(request: Request) -> int:
     if request.method == "GET" and not request.body:
         return _fingerprints[request.url]
     return _hash(b"%b %b\n%b" % (request.method.encode(), request.url.encode(), request.body))
+
+
+def visit_print(request: Request) -> int:
+    """Identity of one visit of a page, which a frontier admits once: at first the page's fingerprint, later one that
+    follows from it and the visit."""
+    print_ = fingerprint(request)
+    return _hash(b"%d %d" % (print_, request.visit)) if request.visit else print_
 
 
 class Joiner:

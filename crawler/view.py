@@ -1,4 +1,5 @@
-"""What the queues say of themselves: counts, hosts, workers, and where a request is. All frozen, none with I/O."""
+"""What the queues say of themselves: counts, hosts, workers, where a request is, and how pages ended. All frozen, none
+with I/O."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0
     """Waiting, due by time (host politeness aside). Suspects are not in it."""
     delayed: int = 0
+    revisits: int = 0
+    """Of the delayed: later visits that were not due yet when somebody last looked. The crawl does not wait for them."""
     leased: int = 0
     """Pages under lease; robots.txt leases are not counted anywhere here."""
     suspects: int = 0
@@ -59,6 +62,18 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     delay_s: float | None = None
     """This host's own delay; None: the crawl's."""
+    per_host: int | None = None
+    """This host's own cap of requests in flight; None: the crawl's."""
+    crawl_delay_s: float = 0.0
+    """What its robots.txt asks for."""
+    latency_s: float = 0.0
+    """How long its fetches take, smoothed; 0: not known, or of no use without a delay."""
+    slow: int = 0
+    """Steps that it is slowed down, because it said that it is asked too much."""
+    pace_s: float = 0.0
+    """Its delay as it is now, all told."""
+    pacer: Literal["", "crawl", "own", "robots", "latency", "slow"] = ""
+    """What decides on it; empty without a delay."""
     paused_s: float = 0.0
     """Seconds until it may be asked again; 0 when it may now."""
     failures: int = 0
@@ -93,6 +108,37 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
     done: int = 0
     oldest_ready_s: float = 0.0
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data of a `log` record: one outcome of one page."""
+
+    fingerprint: int
+    outcome: Literal["done", "retry", "bury"]
+    reason: str = ""
+    detail: str = ""
+    status: int = 0
+    """HTTP status; 0 when there was no response."""
+    seconds: float = 0.0
+    """Fetch time."""
+    bytes: int = 0
+    items: int = 0
+    links: int = 0
+    """Requests found in scope."""
+    attempt: int = 1
+    depth: int = 0
+    worker: str = ""
+    method: str = "parse"
+    """Of the spider: what the page went to (`Request.to`)."""
+    etag: str = ""
+    """As in `Before`, for the page's next visit; likewise the three below. The hashes only when pages are revisited."""
+    modified: str = ""
+    body: int = 0
+    items_hash: int = 0
+    simhash: int = 0
+    """64-bit simhash of the page's text (`crawler.simhash`); 0: not made."""
+    near: str = ""
+    """URL of a page of the same host whose text is nearly the same."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

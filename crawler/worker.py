@@ -15,15 +15,16 @@ import logging
 import secrets
 from collections.abc import Coroutine
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 
 from crawler.caller import Caller
 from crawler.commit import Committer, Ended
 from crawler.exchange import Exchange
 from crawler.frontier import LEASE_MAX, Frontier
+from crawler.hours import Hours
 from crawler.keeper import Keeper
 from crawler.known import Known
-from crawler.model import Lease
+from crawler.model import Lease, Retry
 from crawler.settings import Settings
 from crawler.view import Finish
 from crawler.visit import Visitor
@@ -31,10 +32,17 @@ from crawler.visit import Visitor
 log = logging.getLogger("crawler.worker")
 
 IDLE_MIN_S = 0.01
+OVER_S = 1.0
+"""While something becomes due by time, so often is asked whether the crawl is over: it may be a later visit, for which
+it does not wait."""
+CLOSED_OVER_S = 30.0
+"""Outside the crawl's hours it is asked so often: nobody else is at work then."""
 IDLE_MAX_S = 0.25
 """An idle worker asks again after so long at least and at most: other workers' finds may be ready."""
 OPEN_PER_SLOT = 2
 """Leases taken per fetch slot when politeness does not count requests in flight: one is fetched, one waits."""
+REPORT_S = 0.1
+"""Without a delay, the end of a fetch is reported so much later, if its page has not been settled by then."""
 UNSETTLED_BATCHES = 4
 """Batches that may wait for a slow store before leasing stops."""
 
@@ -60,7 +68,9 @@ class Worker:
         self._until_finished = until_finished
         self._visitor = visitor
         politeness = settings.politeness
-        self._counted = politeness.delay_s > 0 or politeness.per_host > 0
+        self._hours = Hours(politeness.hours, politeness.zone)
+        self._delayed = politeness.delay_s > 0
+        self._counted = self._delayed or politeness.per_host > 0
         self._open_max = self._settings.concurrency * (1 if self._counted else OPEN_PER_SLOT)
         self._keeper = Keeper(frontier.renew, settings.frontier.lease_s, self._on_lost)
         known = Known(self._settings.known_max)
@@ -68,13 +78,15 @@ class Worker:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._started: set[str] = set()
         self._ended: list[Ended] = []
-        self._fetched: list[str] = []
+        self._fetched: list[tuple[str, float]] = []
         self._slots = asyncio.Semaphore(self._settings.concurrency)
         self._changed = asyncio.Event()
         self._ready_to_commit = asyncio.Event()
         self._report = asyncio.Event()
+        self._scarce = asyncio.Event()  # the last lease call brought less than it asked for
         self._stopping = asyncio.Event()
         self._call = call
+        self._asked_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -124,16 +136,27 @@ class Worker:
             if given:
                 idle_s = IDLE_MIN_S
                 continue
-            # While anything becomes due by time (a lease or a producer that may lapse is such a thing) it is not over.
-            if self._until_finished and due_s is None and not self._busy() and await self._is_over():
+            if self._until_finished and not self._busy() and self._may_be_over(due_s) and await self._is_over():
                 return
-            await self._wait_changed(min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
+            await _wait(self._changed, min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
             idle_s = min(idle_s * 2, IDLE_MAX_S)
 
     def _room(self) -> int:
         unsettled_max = self._open_max + UNSETTLED_BATCHES * self._settings.batch_max
         unsettled = len(self._tasks) + len(self._ended)
         return min(LEASE_MAX, self._open_max - len(self._tasks), unsettled_max - unsettled)
+
+    def _may_be_over(self, due_s: float | None) -> bool:
+        """Whether it is worth asking. While anything becomes due soon (a lease or a producer that may lapse is such a
+        thing) it is not over."""
+        if due_s is None:
+            return True
+        now = monotonic()
+        closed = self._hours.wait_s(int(time() * 1000)) > 0
+        if due_s <= OVER_S or now - self._asked_at < (CLOSED_OVER_S if closed else OVER_S):
+            return False
+        self._asked_at = now
+        return True
 
     def _busy(self) -> bool:
         return bool(self._tasks or self._ended or len(self._keeper))
@@ -143,6 +166,10 @@ class Worker:
         request_id = secrets.token_hex(16)
         asked_s = monotonic()
         leased = await self._call(lambda: self._frontier.lease(count, worker=self._name, request_id=request_id))
+        if len(leased.leases) < count:
+            self._scarce.set()
+        else:
+            self._scarce.clear()
         self._keeper.hold((lease.token for lease in leased.leases), asked_s)
         for lease in leased.leases:
             self._tasks[lease.token] = asyncio.create_task(self._work(lease))
@@ -151,20 +178,18 @@ class Worker:
     async def _is_over(self) -> bool:
         return await self._call(self._frontier.finished) is not Finish.RUNNING
 
-    async def _wait_changed(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-
     # -- work ----------------------------------------------------------------------------------------------------
 
     async def _work(self, lease: Lease) -> None:
         """One lease from fetch to `Ended`. Cancelled when the lease is lost or the grace time is over."""
+        hurry = False
         try:
             async with self._slots:
                 self._started.add(lease.token)
                 ended = await self._visitor.visit(lease, self._fetch_ended)
             self._ended.append(ended)
+            # The others who ask this host should know soon that it wants to be left alone.
+            hurry = isinstance(ended.outcome, Retry) and ended.outcome.blame == "host"
         except Exception:
             log.exception("%s: given up, another worker will have it when the lease lapses", lease.request.url)
             self._keeper.drop((lease.token,))
@@ -172,13 +197,13 @@ class Worker:
             del self._tasks[lease.token]
             self._started.discard(lease.token)
             self._changed.set()
-            if len(self._ended) >= self._settings.batch_max or not self._tasks:
+            if hurry or len(self._ended) >= self._settings.batch_max or not self._tasks:
                 self._ready_to_commit.set()
 
-    async def _fetch_ended(self, token: str) -> None:
+    async def _fetch_ended(self, token: str, seconds: float) -> None:
         """The host's delay runs from here, so it is told before the page is parsed."""
         if self._counted:
-            self._fetched.append(token)
+            self._fetched.append((token, seconds))
             self._report.set()
             await asyncio.sleep(0)
 
@@ -201,17 +226,22 @@ class Worker:
     # -- report and commit ---------------------------------------------------------------------------------------
 
     async def _report_loop(self) -> None:
+        """With a delay at once, for it runs from the report. Without one the host is merely free again, which settling
+        its page says too: while there is enough else to lease, only what was not settled in time is reported."""
         while True:
             await self._report.wait()
             self._report.clear()
-            tokens, self._fetched = self._fetched, []
-            await self._call(partial(self._frontier.fetched, tokens))
+            ended, self._fetched = self._fetched, []
+            if not self._delayed:
+                await _wait(self._scarce, REPORT_S)
+                ended = [one for one in ended if self._keeper.holds(one[0])]
+            if ended:
+                tokens, seconds = zip(*ended, strict=True)
+                await self._call(partial(self._frontier.fetched, tokens, seconds))
 
     async def _commit_loop(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.flush_s):
-                    await self._ready_to_commit.wait()
+            await _wait(self._ready_to_commit, self._settings.flush_s)
             self._ready_to_commit.clear()
             if not self._ended:
                 continue
@@ -229,7 +259,7 @@ class Worker:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=self._settings.grace_s)
         cut_off = list(self._tasks)
-        if cut_off and self._counted:  # they count as asked: the host's delay starts, then it is free
+        if cut_off:  # they count as asked: the host's delay, which it may have in any crawl, starts; then it is free
             await self._call(partial(self._frontier.fetched, cut_off))
         await self._give_back(cut_off)
         while self._ended:
@@ -248,3 +278,10 @@ class Worker:
         if unfinished:
             await self._call(partial(self._frontier.release, unfinished))
             self._keeper.drop(unfinished)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

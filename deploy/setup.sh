@@ -66,6 +66,8 @@ make_servers() {
         apt_install python3.11-doc || apt_install python3-doc "$(apt-cache depends python3-doc | awk '/Depends: python3\./ {print $2}')"
     fi
     make_redis
+    make_rabbit
+    make_postgres
 }
 
 # The tests start servers of their own, with certificates of their own. The service that comes with the package is not
@@ -82,6 +84,33 @@ make_redis() {
     fi
     redis-server --version | grep -Eq ' v=([7-9]|[1-9][0-9])\.' ||
         fail "needs Redis 7.0 or newer, found: $(redis-server --version); newer packages: https://packages.redis.io"
+}
+
+# Only its programs: the tests start nodes of their own. Debian's package starts one too, which is left off.
+make_rabbit() {
+    if ! compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; then
+        apt_install rabbitmq-server
+        if [ -d /run/systemd/system ]; then
+            local as_root=()
+            [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+            "${as_root[@]}" systemctl -q disable --now rabbitmq-server.service || say "rabbitmq-server.service was left on"
+        fi
+    fi
+    compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null ||
+        fail "no rabbitmq-server below /usr/lib/rabbitmq; newer packages: https://www.rabbitmq.com/docs/install-debian"
+}
+
+# Only its programs: the tests make clusters of their own. Debian's package makes one too, which is left off.
+make_postgres() {
+    if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+        apt_install postgresql
+        if [ -d /run/systemd/system ]; then
+            local as_root=()
+            [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+            "${as_root[@]}" systemctl -q disable --now postgresql.service || say "postgresql.service was left on"
+        fi
+    fi
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || fail "no initdb below /usr/lib/postgresql"
 }
 
 case "${1:-}" in

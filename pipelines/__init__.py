@@ -16,7 +16,8 @@ class Pipeline(Protocol):
     """`close()` is optional and called once, after the last store. `writers = 1` as a class attribute makes further
     copies stand by until the first is gone (a file has one writer; a database many: 0 means any number, the default).
     A constructor that raises `Unavailable` is called again later. `takes = "raw"` as a class attribute: it gets whole
-    pages as they were transferred (`RAW_KIND`, one `RawHead` and the `blob`) instead of items."""
+    pages as they were transferred (`RAW_KIND`, one `RawHead` and the `blob`) instead of items. `requires` as a class
+    attribute: the packages that it imports when it is made, looked for before anything starts."""
 
     def store(self, messages: Sequence[Message]) -> None:
         """Store each message whole, skipping those whose id is stored already. Returning means durable. Raise

@@ -20,6 +20,7 @@ import msgspec
 from crawler.error import SettingsError
 from crawler.model import Message
 from pipelines.segment import Segment
+from pipelines.shelf import File
 
 FIXED: Final = ("id", "kind", "url", "fetched_at", "spider")
 EXTRA: Final = "extra"
@@ -27,34 +28,46 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Csv:
-    """`path`: the file, with `<path>.index` beside it. `columns`: the data fields that have a column of their own."""
+    """`path`: the file, with `<path>.index` beside it; its name may have `{kind}` and `{date}`, for a file each.
+    `columns`: the data fields that have a column of their own. `compression`, `rotate_bytes`, `rotate_s` and `fsync` as
+    in `pipelines.jsonl`; the file after one that was put away has its columns."""
 
     writers = 1
 
     def __init__(
-        self, *, path: str, columns: Sequence[str] = (), escape_formulas: bool = False, fsync: bool = False
+        self,
+        *,
+        path: str,
+        columns: Sequence[str] = (),
+        escape_formulas: bool = False,
+        compression: str = "auto",
+        rotate_bytes: int = 0,
+        rotate_s: float = 0.0,
+        fsync: bool = False,
     ) -> None:
         """Raises SettingsError when the file cannot be written, was not written by this crawl, or has other columns."""
-        self._segment = Segment(path, fsync=fsync)
+        self._segment = Segment(
+            path, fsync=fsync, rotate_bytes=rotate_bytes, rotate_s=rotate_s, compression=compression
+        )
         self._escape = escape_formulas
         self._wanted = tuple(columns)
-        if self._wanted and not self._segment.empty and self._segment.columns != self._wanted:
-            self._segment.close()
-            raise SettingsError(
-                f"{path} has the columns {', '.join(self._segment.columns)}; `columns` now says "
-                f"{', '.join(self._wanted)}: set it back, give another path, or start over with --fresh"
-            )
+        for name, file in self._segment.files.items():
+            if self._wanted and file.columns and file.columns != self._wanted:
+                self._segment.close()
+                raise SettingsError(
+                    f"{name} has the columns {', '.join(file.columns)}; `columns` now says "
+                    f"{', '.join(self._wanted)}: set it back, give another path, or start over with --fresh"
+                )
 
     def store(self, messages: Sequence[Message]) -> None:
         """Raises Unavailable when the disk is full."""
-        header = self._segment.empty
-        columns = (self._wanted or _fields(messages)) if header else self._segment.columns
-        self._segment.append(messages, lambda fresh: self._render(fresh, columns, header), columns)
+        self._segment.append(messages, self._render, lambda fresh: self._wanted or _fields(fresh))
 
-    def _render(self, messages: Sequence[Message], columns: Sequence[str], header: bool) -> bytes:
+    def _render(self, messages: Sequence[Message], file: File) -> bytes:
         text = io.StringIO(newline="")
         table = csv.writer(text)
-        if header and any(message.records for message in messages):
+        columns = file.columns
+        if file.empty and any(message.records for message in messages):
             table.writerow((*FIXED, *(_column(name) for name in columns), EXTRA))
         for message in messages:
             fixed = (message.kind, message.url, message.fetched_at, message.spider)

@@ -6,9 +6,10 @@ transactions, but never the file's consistency. With `fsync` a power loss loses 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from crawler.error import SettingsError, Unavailable
+from crawler.model import Message
 from pipelines.output import refusal
 
 BUSY_MS: Final = 10_000
@@ -45,6 +47,8 @@ class Tables(msgspec.Struct, frozen=True):
     part: str
     version: int
     statements: tuple[str, ...]
+    upgrades: dict[int, tuple[str, ...]] = {}
+    """From a version to the next."""
 
 
 class Database:
@@ -92,9 +96,15 @@ class Database:
                     f"{self.path} holds another program's tables ({error}): give another path"
                 ) from None
             db.execute("INSERT INTO part VALUES (?, ?)", (tables.part, tables.version))
-        elif found[0] != tables.version:
+        version = tables.version if found is None else found[0]
+        while version in tables.upgrades:
+            for statement in tables.upgrades[version]:
+                db.execute(statement)
+            version += 1
+            db.execute("UPDATE part SET version = ? WHERE name = ?", (version, tables.part))
+        if version != tables.version:
             raise SettingsError(
-                f"{self.path}: its {tables.part} has version {found[0]}, this program writes {tables.version}: "
+                f"{self.path}: its {tables.part} has version {version}, this program writes {tables.version}: "
                 "give another path, or start over with --fresh"
             )
 
@@ -134,3 +144,17 @@ class Database:
 
     def close(self) -> None:
         self._db.close()
+
+
+def unstored(db: sqlite3.Connection, messages: Sequence[Message], table: str = "stored") -> list[Message]:
+    """Those whose ids were not in the table; now they are. Of two with one id in a batch, the first."""
+    by_id: dict[str, Message] = {}
+    for message in messages:
+        by_id.setdefault(message.id, message)
+    rows = db.execute(
+        f"INSERT OR IGNORE INTO {table} SELECT value FROM json_each(?) RETURNING id", (json.dumps(list(by_id)),)
+    ).fetchall()
+    if len(rows) == len(by_id):
+        return list(by_id.values())
+    new = {id for (id,) in rows}
+    return [message for id, message in by_id.items() if id in new]

@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from crawler.error import SettingsError
-from crawler.model import LogEntry, Message, Request
+from crawler.model import Message, Request
 from crawler.url import canonical, fingerprint
+from crawler.view import LogEntry
 from pipelines.database import Database, Tables
 
 ROWS_MAX: Final = 10_000_000
@@ -23,17 +24,25 @@ ROWS_MAX: Final = 10_000_000
 
 _FIELDS: Final = LogEntry.__struct_fields__
 
+_ADDED: Final = (
+    *("method TEXT NOT NULL DEFAULT 'parse'", "etag TEXT NOT NULL DEFAULT ''", "modified TEXT NOT NULL DEFAULT ''"),
+    *("body INTEGER NOT NULL DEFAULT 0", "items_hash INTEGER NOT NULL DEFAULT 0"),
+    *("simhash INTEGER NOT NULL DEFAULT 0", "near TEXT NOT NULL DEFAULT ''"),
+)
+"""Columns of version 2."""
+
 _TABLES: Final = Tables(
     part="history",
-    version=1,
+    version=2,
     statements=(
-        """CREATE TABLE log(number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, url TEXT NOT NULL, at TEXT NOT NULL,
+        f"""CREATE TABLE log(number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, url TEXT NOT NULL, at TEXT NOT NULL,
             visit INTEGER NOT NULL, fingerprint INTEGER NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
             detail TEXT NOT NULL, status INTEGER NOT NULL, seconds REAL NOT NULL, bytes INTEGER NOT NULL,
             items INTEGER NOT NULL, links INTEGER NOT NULL, attempt INTEGER NOT NULL, depth INTEGER NOT NULL,
-            worker TEXT NOT NULL)""",
+            worker TEXT NOT NULL, {", ".join(_ADDED)})""",
         "CREATE INDEX log_fingerprint ON log(fingerprint)",
     ),
+    upgrades={1: tuple(f"ALTER TABLE log ADD COLUMN {column}" for column in _ADDED)},
 )
 
 _INSERT: Final = f"""INSERT OR IGNORE INTO log(id, url, at, visit, {", ".join(_FIELDS)})
@@ -89,14 +98,39 @@ def entries(
     if not Path(path).exists():
         return ()
     with _reading(path) as db:
+        fields = _fields_of(db)
         rows = db.execute(
-            f"SELECT url, at, visit, {', '.join(_FIELDS)} FROM log {where} ORDER BY number DESC LIMIT ?",
+            f"SELECT url, at, visit, {', '.join(fields)} FROM log {where} ORDER BY number DESC LIMIT ?",
             (limit,) if print_ is None else (print_, limit),
         ).fetchall()
-    return tuple(
-        Event(url, at, visit, LogEntry(**dict(zip(_FIELDS, fields, strict=True))))
-        for url, at, visit, *fields in reversed(rows)
-    )
+    return tuple(_event(fields, row) for row in reversed(rows))
+
+
+def latest(path: str | Path, *, after: int | None = None, limit: int = 500) -> tuple[Event, ...]:
+    """The last outcome of each page, by fingerprint, from the first that is above `after`; empty when there are no
+    more. Raises SettingsError (not a history file). Cost: 5 µs a page; no writer waits for it."""
+    if not Path(path).exists():
+        return ()
+    with _reading(path) as db:
+        fields = _fields_of(db)
+        rows = db.execute(
+            f"""SELECT url, at, visit, {", ".join(fields)} FROM log WHERE number IN (
+                SELECT max(number) FROM log WHERE fingerprint > ? GROUP BY fingerprint ORDER BY fingerprint LIMIT ?)
+                ORDER BY fingerprint""",
+            (-(1 << 63) if after is None else after, limit),
+        ).fetchall()
+    return tuple(_event(fields, row) for row in rows)
+
+
+def _fields_of(db: sqlite3.Connection) -> tuple[str, ...]:
+    """Fields that the file has: one of an older version has fewer, until somebody writes to it."""
+    columns = {name for _, name, *_ in db.execute("PRAGMA table_info(log)")}
+    return tuple(field for field in _FIELDS if field in columns)
+
+
+def _event(fields: tuple[str, ...], row: tuple[Any, ...]) -> Event:
+    url, at, visit, *values = row
+    return Event(url, at, visit, LogEntry(**dict(zip(fields, values, strict=True))))
 
 
 def _fingerprint(url: str) -> int:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from crawler.error import SettingsError, Unavailable
 
-SIDES: Final = ("", "-wal", "-shm", "-journal", ".index", ".index-wal", ".index-shm", ".index-journal", ".lock")
+SIDES: Final = (
+    *(f"{part}{ending}" for part in ("", ".index", ".digests") for ending in ("", "-wal", "-shm", "-journal")),
+    ".lock",
+    ".spool",
+    ".part",
+)
 """Endings of the files that an output may consist of, whatever the store."""
 
 OUR_TABLES: Final = frozenset({"part", "item", "message"})
@@ -22,8 +28,37 @@ _AWAY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 
 def files(path: str | Path) -> tuple[Path, ...]:
-    """The files that an output consists of and that exist."""
-    return tuple(side for side in (Path(f"{os.path.realpath(path)}{ending}") for ending in SIDES) if side.exists())
+    """The files that an output consists of and that exist, those that were put away first."""
+    place = Path(os.path.realpath(path))
+    found = [place.parent / name for name in listed(path)] + [Path(f"{place}{ending}") for ending in SIDES]
+    return tuple(side for side in dict.fromkeys(found) if side.exists())
+
+
+def listed(path: str | Path) -> tuple[str, ...]:
+    """Names of the files that an index beside the path tells of (`pipelines.shelf`); none without an index."""
+    index = f"{os.path.realpath(path)}.index"
+    if not os.path.exists(index):
+        return ()
+    try:
+        with closing(sqlite3.connect(f"file:{quote(index)}?mode=ro", uri=True)) as db:
+            names = [name for (name,) in db.execute("SELECT name FROM whole UNION SELECT name FROM file")]
+    except sqlite3.Error:
+        return ()
+    return tuple(name for name in names if os.path.basename(name) == name)
+
+
+def exists(path: str | Path) -> bool:
+    """Whether an output is there. Of one in several files any may have been taken away."""
+    return os.path.exists(path) or bool({*listed(path)} - {os.path.basename(os.path.realpath(path))})
+
+
+def shown(path: str) -> str:
+    """Where people find an output: the path, or the first and the last of its files if there is none of that name."""
+    if os.path.exists(path):
+        return path
+    folder, spool = os.path.dirname(path), f"{os.path.basename(path)}.spool"
+    found = [file for name in sorted({*listed(path)} - {spool}) if os.path.exists(file := os.path.join(folder, name))]
+    return " … ".join(dict.fromkeys((found[0], found[-1]))) if found else path
 
 
 def remove(path: str | Path) -> None:

@@ -5,12 +5,11 @@ SELECT url, data ->> 'title' FROM item WHERE kind = 'page';
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
 from crawler.model import Message
-from pipelines.database import Database, Tables
+from pipelines.database import Database, Tables, unstored
 
 _TABLES: Final = Tables(
     part="items",
@@ -33,19 +32,10 @@ class Sqlite:
     def store(self, messages: Sequence[Message]) -> None:
         """Cost: about 25 µs a message of one 1 KB item. Raises Unavailable when the disk is full."""
         with self._database.transaction() as db:
-            ids = json.dumps([message.id for message in messages])
-            new = {
-                id
-                for (id,) in db.execute(
-                    "INSERT OR IGNORE INTO message SELECT value FROM json_each(?) RETURNING id", (ids,)
-                ).fetchall()
-            }
             rows = []
-            for message in messages:
-                if message.id in new:
-                    new.discard(message.id)  # of two with one id in a batch, the first
-                    head = (message.kind, message.url, message.fetched_at, message.spider)
-                    rows += [(record.id, *head, bytes(record.data).decode()) for record in message.records]
+            for message in unstored(db, messages, "message"):
+                head = (message.kind, message.url, message.fetched_at, message.spider)
+                rows += [(record.id, *head, bytes(record.data).decode()) for record in message.records]
             db.executemany("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 
-from crawler.cli import check, crawls, dead, explain, fetch, monitor, option, parts, pending, run, status
+from crawler.cli import check, crawls, dead, explain, fetch, items, monitor, option, parts, pending, run, status
 from crawler.error import BackendError, CrawlError, SettingsError
 from crawler.version import VERSION
 
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (run, parts, status, monitor, explain, pending, dead, check, fetch, crawls):
+    for group in (run, parts, status, monitor, explain, pending, dead, items, check, fetch, crawls):
         group.add(commands)
     return parser
 

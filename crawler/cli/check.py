@@ -67,6 +67,10 @@ def _checks(settings: Settings, given: str | None) -> Iterator[Check]:
     yield "spider", lambda: _spider(settings)
     for name in settings.pipelines:
         yield f"pipeline {name}", lambda name=name: _pipeline(settings, name)  # type: ignore[misc]
+    usual = type(settings)()
+    tls, usual_tls = ((one.fetch.verify, one.fetch.ca_file) for one in (settings, usual))
+    if (settings.guard, settings.session, tls) != (usual.guard, usual.session, usual_tls):
+        yield "network", lambda: _network(settings)
     yield "state", lambda: _state(settings, given)
 
 
@@ -79,12 +83,24 @@ def _spider(settings: Settings) -> str:
     return f"{settings.crawl.spider}: {kind.name}, hosts: {hosts}"
 
 
+def _network(settings: Settings) -> str:
+    """Guard, sessions, proxies and TLS; nothing is connected to."""
+    from crawler import app
+
+    for warning in app.check_web(settings):
+        print(f"warning: {warning}", file=sys.stderr)
+    guard, session = settings.guard, app.make_session(settings)
+    parts = [f"guard {'on' if guard.enabled else 'off'}", *(f"open: {one}" for one in guard.allow)]
+    parts += [f"cookies {settings.session.cookies}", *(f"headers for {one}" for one in session.headers)]
+    return ", ".join([*parts, *(f"proxy {one}" for one in session.proxies)])
+
+
 def _pipeline(settings: Settings, name: str) -> str:
     """Import the class and look at its path; it is not made, since that would open its files."""
-    from crawler import plugin
+    from crawler import app
 
     pipeline = settings.pipelines[name]
-    kind = plugin.load(pipeline.use)
+    kind = app.check_pipeline(name, pipeline)
     if not callable(getattr(kind, "store", None)):
         raise SettingsError(f"{pipeline.use} has no method store(messages)")
     path = pipeline.arguments.get("path")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.cli import option, state
 from crawler.cli.text import size, table
-from crawler.error import BackendError, SettingsError
+from crawler.error import BackendError, BadRecord, SettingsError
 
 if TYPE_CHECKING:
     from crawler.settings import Settings
@@ -131,11 +131,12 @@ def _set_paused(arguments: argparse.Namespace, *, paused: bool) -> int:
 
 def rm(arguments: argparse.Namespace) -> int:
     from crawler import home, plan
+    from pipelines import output
 
     settings = option.load(arguments)
     for place in [state.resolve(settings, name) for name in arguments.names]:
         name, outputs = _name(place), _outputs(settings, place)
-        going = {pipeline: path for pipeline, path in outputs.items() if arguments.outputs and Path(path).exists()}
+        going = {pipeline: path for pipeline, path in outputs.items() if arguments.outputs and output.exists(path)}
         if home.is_running(settings, place):
             raise SettingsError(f"{name} is running: stop it first (Ctrl-C in its terminal, or kill its process)")
         if not arguments.yes and not _confirmed(place, going.values()):
@@ -143,7 +144,7 @@ def rm(arguments: argparse.Namespace) -> int:
             continue
         home.remove(settings, place)
         plan.remove_outputs(going)
-        left = [path for pipeline, path in outputs.items() if pipeline not in going and Path(path).exists()]
+        left = [path for pipeline, path in outputs.items() if pipeline not in going and output.exists(path)]
         print(f"{name}: removed" + (f"; results kept: {', '.join(left)}" if left else ""))
     return 0
 
@@ -161,7 +162,7 @@ def _outputs(settings: Settings, place: str) -> dict[str, str]:
     try:
         with app.open_frontier(settings, place) as frontier:
             return frontier.record().outputs
-    except SettingsError:
+    except (SettingsError, BadRecord):
         return {}
 
 

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = option.load(arguments)
     try:
-        url = canonical(arguments.url)
+        url = settings.form().of(canonical(arguments.url))
     except BadUrl as error:
         _show({"url": arguments.url, "refused": error.reason}, as_json=arguments.json)
         return 2
@@ -85,10 +85,26 @@ def look(settings: Settings, frontier: Frontier, given: str, url: str, history: 
         "in_scope": not refusals,
         "scope": [*refusals, *remarks],
         "trace": trace,
+        "later": _later(frontier, url, name, events),
         "host": state,
+        "trap": judged.trap(settings, url),
+        "guard": judged.guard(settings, frontier.record(), url),
         "robots": judged.robots(settings, state, url),
         "history": events,
     }
+
+
+def _later(frontier: Frontier, url: str, name: str, events: tuple[Event, ...]) -> Trace | None:
+    """Where the page's next visit is, or one that is still under way; None: there is none to come."""
+    from crawler.model import Request
+    from crawler.url import visit_print
+
+    last = max((event.visit for event in events), default=0)
+    for visit in (last + 1, last) if last else (1,):
+        trace = frontier.trace(visit_print(Request(url=url, visit=visit)), name)
+        if trace.state not in ("unseen", "done"):
+            return trace
+    return None
 
 
 def _show(view: dict[str, Any], *, as_json: bool) -> None:
@@ -110,6 +126,10 @@ def lines(view: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("given as", view["url"]))
     rows += [("fingerprint", view["fingerprint"]), ("in scope", "yes" if view["in_scope"] else "no; only as a seed")]
     rows += [("", reason) for reason in view["scope"]]
+    if view["trap"]:
+        rows.append(("trap", view["trap"]))
+    if view["guard"]:
+        rows.append(("guard", view["guard"]))
     rows.append(("seen", "no" if trace.state == "unseen" else "yes"))
     if trace.state != "unseen":
         rows.append(("state", _state(trace)))
@@ -119,6 +139,10 @@ def lines(view: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", f"priority {request.priority}, depth {request.depth}, {failed}"))
         rows += [("redirected", f"from {source}") for source in request.redirected_from]
     rows += [("detail", one) for one in trace.detail.splitlines()]
+    later: Trace | None = view["later"]
+    if later is not None:
+        visit = later.request.visit if later.request is not None else 0
+        rows.append(("next visit", f"{visit}: {_state(later)}"))
     rows.append(("host", _host(view["host"])))
     rows.append(("robots.txt", view["robots"]))
     events: tuple[Event, ...] = view["history"]
@@ -153,11 +177,22 @@ def _host(host: Host) -> str:
         parts.append(f"{plural(host.failures, 'failure')} in a row")
     if host.paused_s:
         parts.append(f"not asked for another {seconds(host.paused_s)}")
-    if host.delay_s is not None:
-        parts.append(f"delay {seconds(host.delay_s)}")
+    if host.pacer not in ("", "crawl"):
+        parts.append(_pace(host))
     names = ("ready", "in_flight", "delayed", "dead", "done")
     parts += [f"{name.replace('_', ' ')} {number(getattr(host, name))}" for name in names if getattr(host, name)]
     return ", ".join(parts)
+
+
+def _pace(host: Host) -> str:
+    """Its delay now, and why it is that."""
+    why = {
+        "own": "its own in the settings",
+        "robots": "Crawl-delay in its robots.txt",
+        "latency": f"it answers in {seconds(host.latency_s)}",
+        "slow": f"slowed down {plural(host.slow, 'step')} because it answered 429 or 503",
+    }
+    return f"delay {seconds(host.pace_s)} ({why[host.pacer]})"
 
 
 def _event(event: Event) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from crawler.cli import option
-from crawler.cli.text import number, printable, seconds, shorten, size
+import msgspec
+
+from crawler.cli import fetched, option
+from crawler.cli.text import printable
 from crawler.error import SettingsError, SiteError, SpiderError
+from crawler.response import Response, Timing
 
 if TYPE_CHECKING:
+    from crawler.fetch import Fetcher
     from crawler.harvest import Harvest
     from crawler.model import Request
     from crawler.page import Page
-    from crawler.response import Response
+    from crawler.raw import Take
     from crawler.settings import Settings
     from crawler.spider import Spider
 
@@ -25,11 +28,21 @@ EXAMPLES = """\
   crawler fetch https://quotes.toscrape.com --body > page.html      just the body, as received and decompressed
   crawler fetch https://quotes.toscrape.com --to detail --spider shop.py:Shop    another method of the spider
 
-Redirects are followed and shown. robots.txt is not asked: this is one request, by you. Exit code 1 when the page fails.
+Redirects are followed and shown. This is one request, by you: what robots.txt says of it is shown, not obeyed. The
+host that you name is open to it, wherever it is; a redirect into a private network is not (guard.allow). Exit code 1
+when the page fails.
 """
 
-VALUE_WIDTH = 100
-"""Longer header values and items are cut in the middle, unless `--full`."""
+
+class Got(msgspec.Struct):
+    """What came of it, hop by hop."""
+
+    responses: list[Response] = []
+    takes: list[Take] = []
+    """One for each request, also for the one that failed."""
+    timings: list[Timing] = []
+    error: SiteError | None = None
+    robots: str = ""
 
 
 def add(commands: option.Commands) -> None:
@@ -64,49 +77,88 @@ def run(arguments: argparse.Namespace) -> int:
         request = Request(url=canonical(arguments.url), to=arguments.to)
     except BadUrl as error:
         raise SettingsError(f"{printable(arguments.url)}: {error}") from None
-    hops: list[Response] = []
-    try:
-        asyncio.run(_follow(settings, request, hops))
-    except SiteError as error:
-        for hop in hops:
-            print(_hop(hop), file=sys.stderr)
-        print(f"crawler: fetch: {printable(str(error))}", file=sys.stderr)
+    got = asyncio.run(_get(settings, request, robots=not arguments.body))
+    if got.error is not None:
+        _fail(arguments, got, got.error)
         return 1
     if arguments.body:
-        sys.stdout.buffer.write(hops[-1].body)
+        sys.stdout.buffer.write(got.responses[-1].body)
         return 0
-    return _see(arguments, settings, spider, request, hops)
+    return _see(arguments, settings, spider, request, got)
 
 
-async def _follow(settings: Settings, request: Request, hops: list[Response]) -> None:
-    """Fetch and follow redirects, each answer appended to `hops`. Raises SiteError."""
+async def _get(settings: Settings, request: Request, *, robots: bool) -> Got:
+    """Fetch and follow redirects; then ask for the robots.txt of where it ended."""
+    from crawler import app
     from crawler.fetch import Fetcher
     from crawler.httpstatus import redirected
+    from crawler.url import host
 
-    async with Fetcher(settings.fetch) as fetcher:
-        while True:
-            response = await fetcher.fetch(request)
-            hops.append(response)
-            if response.redirect is None:
-                return
-            if len(hops) > settings.fetch.redirects_max:
-                raise SiteError("redirects_max", f"more than {settings.fetch.redirects_max} redirects")
-            request = redirected(request, response.status, response.redirect)
+    got = Got()
+    guard = app.make_guard(settings, None, [host(request.url)])
+    session, sniff = app.make_session(settings), settings.content.sniff
+    async with Fetcher(settings.fetch, guard=guard, session=session, timings=got.timings, sniff=sniff) as fetcher:
+        try:
+            while True:
+                response = await fetcher.fetch(request, takes=got.takes)
+                got.responses.append(response)
+                if response.redirect is None:
+                    break
+                if len(got.responses) > settings.fetch.redirects_max:
+                    raise SiteError("redirects_max", f"more than {settings.fetch.redirects_max} redirects")
+                request = redirected(request, response.status, response.redirect)
+        except SiteError as error:
+            got.error = error
+        if robots and not (got.error is not None and got.error.reason == "guard"):
+            got.robots = await _robots(fetcher, request.url)
+    return got
 
 
-def _see(
-    arguments: argparse.Namespace, settings: Settings, spider: Spider, request: Request, hops: list[Response]
-) -> int:
+async def _robots(fetcher: Fetcher, url: str) -> str:
+    """What the robots.txt of its origin says of a URL, in words."""
+    from crawler.model import Request
+    from crawler.robots import ROBOTS_BYTES_MAX, robots_from, rules
+    from crawler.url import origin
+    from crawler.visit import ROBOTS_REDIRECTS_MAX
+
+    request = Request(url=f"{origin(url)}/robots.txt")
+    try:
+        answer: Response | SiteError = await fetcher.fetch(
+            request, follow=ROBOTS_REDIRECTS_MAX, any_type=True, keep_bytes=ROBOTS_BYTES_MAX
+        )
+    except SiteError as error:
+        answer = error
+    found = robots_from(answer)
+    if isinstance(found, SiteError):
+        return f"not known, so a crawl waits: {found}"
+    if isinstance(answer, SiteError):
+        return f"allowed: there is none ({answer.reason})"
+    rule = rules(found[0]).judge(fetcher.user_agent, url)
+    return f"{'allowed' if rule.allow else 'forbidden'}: {rule}"
+
+
+def _fail(arguments: argparse.Namespace, got: Got, error: SiteError) -> None:
+    """Show how far it came."""
+    view = {**_way(got), "failure": str(error)}
+    if arguments.json:
+        print(msgspec.json.encode(view).decode())
+    else:
+        for line in fetched.head(view, full=arguments.full):
+            print(line, file=sys.stderr)
+    print(f"crawler: fetch: {printable(str(error))}", file=sys.stderr)
+
+
+def _see(arguments: argparse.Namespace, settings: Settings, spider: Spider, request: Request, got: Got) -> int:
     """Let the spider look at the last answer, and show all of it."""
-    import msgspec
-
     from crawler import child
     from crawler.harvest import harvest
+    from crawler.manners import manners_of
     from crawler.page import Page
     from crawler.url import host
 
-    response = hops[-1]
-    page = Page(msgspec.structs.replace(request, url=response.url), response)
+    response = got.responses[-1]
+    manners = manners_of(settings)
+    page = Page(msgspec.structs.replace(request, url=response.url), response, manners.links)
     scope = child.make_scope(
         settings, type(spider), settings.crawl.hosts or tuple(spider.hosts) or (host(response.url),)
     )
@@ -114,74 +166,60 @@ def _see(
     found = None
     if not response.skipped:
         try:
-            found = harvest(spider, page, scope, child.make_limits(settings))
+            found = harvest(spider, page, scope, child.make_limits(settings), manners)
         except SpiderError as error:
             failure = str(error)
-    view = _view(hops, page, found, failure)
+    view = {**_way(got), **_sight(response, page, found), "failure": failure}
     if arguments.json:
         print(msgspec.json.encode(view).decode())
     else:
-        print("\n".join(_lines(view, full=arguments.full)))
+        print("\n".join([*fetched.head(view, full=arguments.full), *fetched.body(view, full=arguments.full)]))
     return 1 if failure else 0
 
 
-def _view(hops: list[Response], page: Page, found: Harvest | None, failure: str) -> dict[str, Any]:
-    """All that is shown, as JSON values."""
+def _way(got: Got) -> dict[str, Any]:
+    """The requests and answers, as JSON values. The last is also of what failed."""
+    answered = [number for number, take in enumerate(got.takes) if take.status]
+    last = got.takes[answered[-1]] if answered else None
+    timing = got.timings[answered[-1]] if answered and len(got.timings) > answered[-1] else Timing()
+    total_s = last.seconds if last is not None else 0.0
+    return {
+        "hops": [
+            {"url": take.request.url, "status": take.status, "seconds": round(take.seconds, 4), "address": take.address}
+            for take in got.takes
+        ],
+        "url": got.takes[-1].request.url,
+        "status": last.status if last is not None else 0,
+        "status_line": f"HTTP/{last.version} {last.status} {last.phrase}".rstrip() if last is not None else "",
+        "headers": [[name, value] for name, value in last.headers] if last is not None else [],
+        "address": last.address if last is not None else "",
+        "timing": {
+            "dns_s": round(timing.dns_s, 4),
+            "connect_s": round(timing.connect_s, 4),
+            "first_byte_s": round(timing.first_byte_s, 4),
+            "total_s": round(total_s, 4),
+        },
+        "seconds": round(sum(take.seconds for take in got.takes), 4),
+        "robots": got.robots,
+    }
+
+
+def _sight(response: Response, page: Page, found: Harvest | None) -> dict[str, Any]:
+    """What is on the page, as JSON values."""
     from crawler.charset import encoding_of
 
-    last = hops[-1]
-    encoding = encoding_of(last.body, last.charset)
+    encoding = encoding_of(response.body, response.charset)
     return {
-        "hops": [{"url": hop.url, "status": hop.status, "seconds": round(hop.seconds, 4)} for hop in hops],
-        "url": last.url,
-        "status": last.status,
-        "headers": [[str(name), str(value)] for name, value in last.headers.items()],
-        "seconds": round(sum(hop.seconds for hop in hops), 4),
-        "wire_bytes": last.wire_bytes,
-        "bytes": len(last.body),
-        "skipped": last.skipped,
+        "wire_bytes": response.wire_bytes,
+        "bytes": len(response.body),
+        "skipped": response.skipped,
         "charset": encoding.name,
         "charset_from": encoding.source,
-        "links": [] if last.skipped else list(page.links()),
+        "links": [] if response.skipped else list(page.links()),
         "requests": [request.url for request in found.found] if found else [],
         "items": [
             {"kind": message.kind, "id": record.id, "data": record.fields()}
             for message in (found.messages if found else ())
             for record in message.records
         ],
-        "failure": failure,
     }
-
-
-def _hop(hop: Response) -> str:
-    return f"{hop.status}  {seconds(hop.seconds):>7}  {printable(hop.url)}"
-
-
-def _lines(view: dict[str, Any], *, full: bool) -> Iterator[str]:
-    """The view for people."""
-    import json
-
-    def cut(text: str) -> str:
-        return printable(text) if full else shorten(printable(text), VALUE_WIDTH)
-
-    for hop in view["hops"]:
-        yield f"{hop['status']}  {hop['seconds']:.3f} s  {printable(hop['url'])}"
-    yield ""
-    yield from (f"{name}: {cut(value)}" for name, value in view["headers"])
-    yield ""
-    if view["skipped"]:
-        yield f"body      not read: {view['skipped']} (see fetch.content_types)"
-        return
-    yield f"body      {size(view['wire_bytes'])} on the wire, {size(view['bytes'])} decompressed"
-    yield f"charset   {view['charset']} ({view['charset_from']})"
-    followed = number(len(view["requests"]))
-    yield f"links     {number(len(view['links']))} distinct; the spider follows {followed} in scope"
-    if full:
-        yield from (f"          {printable(url)}" for url in view["requests"])
-    if view["failure"]:
-        yield f"spider    failed: {printable(view['failure'])}"
-    yield f"items     {number(len(view['items']))}"
-    for item in view["items"]:
-        yield f"  {printable(item['kind'])}  {item['id']}"
-        for key, value in item["data"].items():
-            yield f"    {printable(key)}: {cut(json.dumps(value, ensure_ascii=False))}"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 from crawler.cli import option
 from crawler.cli.text import printable, shorten
@@ -23,6 +23,8 @@ EXAMPLES = """\
 
 A crawl in files shows outcomes only (done, retry, bury), as soon as its history has them. Workers do not wait for it.
 """
+
+T = TypeVar("T")
 
 FLUSH_S = 0.2
 """A line is not kept back for longer."""
@@ -60,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     steps = app.open_transitions(settings, place)
     until = monotonic() + float(arguments.seconds) if arguments.seconds is not None else None
     try:
-        for step in _timed(steps, until):
+        for step in timed(steps, until):
             if (arguments.what is None or step.what in arguments.what) and arguments.host in (None, step.host):
                 _print(step, as_json=arguments.json)
     except KeyboardInterrupt:  # the way to leave
@@ -68,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _timed(steps: Iterator[Transition | None], until: float | None) -> Iterator[Transition]:
-    """The steps, until it is time; what was printed of them is shown soon."""
+def timed(found: Iterator[T | None], until: float | None) -> Iterator[T]:
+    """What is found, until it is time; what was printed of it is shown soon."""
     flushed = monotonic()
-    for step in steps:
-        if step is not None:
-            yield step
+    for one in found:
+        if one is not None:
+            yield one
         now = monotonic()
-        if step is None or now - flushed >= FLUSH_S:
+        if one is None or now - flushed >= FLUSH_S:
             sys.stdout.flush()
             flushed = now
         if until is not None and now >= until:

@@ -35,6 +35,8 @@ def text(view: Mapping[str, Any], width: int) -> str:
         ),
         ("known", f"{plural(counts.added, 'URL')} on {plural(counts.hosts, 'host')}; producers: {_producers(counts)}"),
     ]
+    if view.get("opens"):
+        facts.insert(1, ("hours", f"outside politeness.hours, opens at {view['opens']}"))
     if len(shards) == 1 and shards[0].place:
         memory = f", {size(shards[0].memory_bytes)} in use" if shards[0].memory_bytes else ""
         facts.append(("server", shards[0].place + memory))
@@ -43,13 +45,18 @@ def text(view: Mapping[str, Any], width: int) -> str:
         facts.append(("reasons", ", ".join(f"{printable(name)} {number(times)}" for name, times in ordered)))
     lines = [line for label, fact in facts for line in _wrapped(label, fact, width)]
     blocks = (
-        _queues(view["queues"], width),
+        _queues(view["queues"], view.get("stored_per_second", {}), width),
         _shards(shards, width) if len(shards) > 1 else "",
         _workers(view["workers"], width),
         _hosts(view["hosts"], view["rates"], width),
     )
     for block in filter(None, blocks):
         lines += ["", block]
+    for name in view.get("unconsumed", ()):
+        at = f"--state {view['state']}"
+        lines += ["", f"nobody takes from queue {name}: crawler store {name} {at}, with the settings that have it"]
+    if any(queue.dead for queue in view["queues"].values()):
+        lines += ["", f"why messages are dead: crawler dead ls --items --state {view['state']}"]
     if counts.dead:
         lines += ["", f"why pages are dead: crawler dead ls --state {view['state']}"]
     return "\n".join(lines)
@@ -80,6 +87,8 @@ def _waiting(counts: Counts, shards: Sequence[Shard]) -> str:
         f"ready {number(counts.ready)}, delayed {number(counts.delayed)}, "
         f"leased {number(counts.leased)}, suspects {number(counts.suspects)}"
     )
+    if counts.revisits:
+        said += f"; of the delayed {number(counts.revisits)} to be visited again"
     oldest_s = max((shard.oldest_s for shard in shards), default=0.0)
     dues = [shard.next_due_s for shard in shards if shard.next_due_s is not None]
     if oldest_s:
@@ -96,13 +105,24 @@ def _producers(counts: Counts) -> str:
     return f"{counts.producers_open} open, {counts.producers_closed} closed{lost}"
 
 
-def _queues(queues: Mapping[str, QueueCounts], width: int) -> str:
+def _queues(queues: Mapping[str, QueueCounts], rates: Mapping[str, float], width: int) -> str:
+    """`oldest`: how far the store is behind."""
     rows = [
-        (name, q.ready, q.leased, q.delayed, q.suspects, q.dead, q.done, seconds(q.oldest_ready_s) if q.ready else "-")
+        (
+            name,
+            q.ready,
+            q.leased,
+            q.delayed,
+            q.suspects,
+            q.dead,
+            q.done,
+            rate(rates[name]) if name in rates else "-",
+            seconds(q.oldest_ready_s) if q.ready else "-",
+        )
         for name, q in sorted(queues.items())
     ]
-    head = ("queue", "ready", "leased", "delayed", "suspects", "dead", "stored", "oldest")
-    return _fitted(head, rows, width, droppable=("delayed", "suspects", "dead"))
+    head = ("queue", "ready", "leased", "delayed", "suspects", "dead", "stored", "stored/s", "oldest")
+    return _fitted(head, rows, width, droppable=("delayed", "suspects", "dead", "stored/s"))
 
 
 def _shards(shards: Sequence[Shard], width: int) -> str:
@@ -142,13 +162,18 @@ def _hosts(hosts: tuple[Host, ...], rates: Mapping[str, float], width: int) -> s
             h.done,
             "down" if h.down else _due(h.paused_s) if h.ready else "-",
             rate(rates[h.name]) if h.name in rates else "-",
-            "-" if h.delay_s is None else seconds(h.delay_s),
+            "-" if h.pacer in ("", "crawl") else f"{seconds(h.pace_s)} {pacer(h)}",
             h.failures,
         )
         for h in hosts
     ]
     head = ("host", "ready", "in flight", "delayed", "dead", "done", "next due", "done/s", "delay", "failures")
     return _fitted(head, rows, width, droppable=("delayed", "dead", "done/s", "delay", "failures"))
+
+
+def pacer(host: Host) -> str:
+    """What decides on a host's delay, in a word."""
+    return f"slow x{host.slow}" if host.pacer == "slow" else host.pacer
 
 
 def _fitted(

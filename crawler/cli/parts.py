@@ -13,15 +13,24 @@ from crawler.cli import option
 from crawler.cli.progress import LINE_EVERY_S
 from crawler.cli.run import add_output, follow, tell_refused
 from crawler.cli.text import number
+from crawler.error import SettingsError
 
 if TYPE_CHECKING:
     from crawler.seed import SeedReport
+    from crawler.settings import Settings
 
 SEED_EXAMPLES = """\
   crawler seed https://quotes.toscrape.com            one URL; state in .crawler/quotes.toscrape.com.db
   crawler seed urls.txt.gz more.csv --state big.db    lists of URLs; a CSV may have columns priority, depth and others
   zcat hosts.gz | crawler seed - --state big.db       from a pipe
   crawler seed https://example.org/sitemap.xml        every page that a sitemap lists
+  crawler seed --sitemap example.org                  the same for the sitemaps that its robots.txt names
+  crawler seed --sitemap https://example.org/rss      a list by any other name: sitemap, index, RSS, Atom, text
+  crawler seed --from-amqp crawler.seeds --settings shop.toml    from a queue of the broker in exchange.url, until
+                                                      Ctrl-C or SIGTERM; --until-empty: until nothing waits there
+
+A message of a queue is a URL, an object {"url": …, "priority": 0-9, "meta": {…}}, or an array of those; it is
+acknowledged once the crawl has its URLs. What is no seed goes to the queue NAME.dead, with the reason in a header.
 
 A URL that the crawl knows already is not added again, so repeating is harmless. Refused lines are shown with number
 and reason, and the others are added all the same.
@@ -46,7 +55,16 @@ A store that allows one writer only (a file) lets further copies stand by.
 def add(commands: option.Commands) -> None:
     text = "add URLs to a crawl, also from lists, sitemaps or a pipe"
     parser = option.command(commands, "seed", seed, text, SEED_EXAMPLES)
-    parser.add_argument("sources", nargs="+", metavar="URL|FILE|-", help="a URL, a list of URLs, a sitemap; - is stdin")
+    parser.add_argument("sources", nargs="*", metavar="URL|FILE|-", help="a URL, a list of URLs, a sitemap; - is stdin")
+    parser.add_argument(
+        "--sitemap",
+        action="append",
+        default=[],
+        metavar="URL|HOST",
+        help="a sitemap, index or feed, whatever its name; of a host those that its robots.txt names; may be repeated",
+    )
+    parser.add_argument("--from-amqp", metavar="QUEUE", help="instead: feed the crawl from a queue, until stopped")
+    parser.add_argument("--until-empty", action="store_true", help="with --from-amqp: end when the queue is empty")
     option.add_state(parser, "state of the crawl; default: .crawler/<first host>.db")
     option.add_settings(parser)
     add_output(parser)
@@ -76,29 +94,86 @@ def add(commands: option.Commands) -> None:
 
 def seed(arguments: argparse.Namespace) -> int:
     settings = option.load(arguments)
+    if arguments.from_amqp is not None:
+        return _feed(arguments, settings)
+    if not (arguments.sources or arguments.sitemap) or arguments.until_empty:
+        raise SettingsError("seed what? Say URL, FILE or --sitemap, or --from-amqp QUEUE, which --until-empty is for")
     from crawler import app, plan
     from crawler.seed import producer_of
     from crawler.seed import seed as add_seeds
+    from crawler.seed_sitemap import marked, taking_of
     from crawler.seed_web import fetch_with
 
-    planned = plan.seeding(settings, arguments.sources, arguments.state)
+    sources = [*arguments.sources, *map(marked, arguments.sitemap)]
+    planned = plan.seeding(settings, sources, arguments.state)
     with app.open_frontier(settings, planned.state) as frontier:
         report = add_seeds(
             frontier,
             planned.sources,
             producer_name=producer_of(planned.sources),
             url_chars_max=settings.worker.url_chars_max,
-            fetch=fetch_with(settings.fetch),
+            fetch=fetch_with(
+                settings.fetch,
+                app.seed_guard(settings, planned.sources),
+                app.make_session(settings),
+                bytes_max=settings.sitemaps.bytes_max,
+            ),
+            taking=taking_of(settings, planned.hosts),
             on_progress=None if arguments.quiet else _every(LINE_EVERY_S),
             on_refused=tell_refused,
         )
+    _tell(report, arguments, planned.state)
+    return 2 if report.refused and not (report.new or report.known) else 0
+
+
+def _feed(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Feed the crawl from a queue. SIGTERM is its usual end, as is Ctrl-C."""
+    from signal import SIGINT, SIGTERM, signal
+    from threading import Event
+
+    from crawler import app, plan
+    from crawler.seed_amqp import feed
+
+    if arguments.sources or arguments.sitemap:
+        raise SettingsError("--from-amqp: give either a queue or lists")
+    stop, signals = Event(), list[int]()
+
+    def on_signal(number: int, frame: object) -> None:
+        if signals:
+            raise KeyboardInterrupt  # the second one does not wait
+        signals.append(number)
+        stop.set()
+
+    queue = app.open_seed_queue(settings, arguments.from_amqp)
+    queue.pump(0)  # says what is wrong before anything is made
+    planned = plan.seeding(settings, (), arguments.state, more=True)
+    before = [signal(number, on_signal) for number in (SIGINT, SIGTERM)]
+    try:
+        with app.open_frontier(settings, planned.state) as frontier:
+            report = feed(
+                frontier,
+                queue,
+                stop,
+                until_empty=arguments.until_empty,
+                url_chars_max=settings.worker.url_chars_max,
+                on_progress=None if arguments.quiet else _every(LINE_EVERY_S),
+                on_refused=tell_refused,
+            )
+    finally:
+        for number, handler in zip((SIGINT, SIGTERM), before, strict=True):
+            signal(number, handler)
+        queue.close()
+    _tell(report, arguments, planned.state)
+    return 130 if SIGINT in signals else 0
+
+
+def _tell(report: SeedReport, arguments: argparse.Namespace, state: str) -> None:
     if arguments.json:
         import msgspec
 
         print(msgspec.json.encode(report).decode())
     elif not arguments.quiet:
-        print(f"{_seeded(report)}; state {planned.state}")
-    return 2 if report.refused and not (report.new or report.known) else 0
+        print(f"{_seeded(report)}; state {state}")
 
 
 def _every(seconds: float) -> Callable[[SeedReport], None]:

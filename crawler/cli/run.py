@@ -42,9 +42,24 @@ def add(commands: option.Commands) -> None:
     )
     add_seeds(parser)
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="results: FILE.jsonl, .csv or .db (SQLite); default: <name>.jsonl"
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="results: FILE.jsonl or .csv (also .gz, .zst), .db (SQLite), .parquet, .warc.gz; default: <name>.jsonl",
     )
     parser.add_argument("--fresh", action="store_true", help="start over: forget this crawl's state and results")
+    parser.add_argument(
+        "--revisit",
+        action="store_true",
+        help="go on until stopped: visit pages again when they are due [revisit]; adaptively when no mode is set",
+    )
+    parser.add_argument(
+        "--cache",
+        dest="overrides",
+        action="append_const",
+        const="cache.enabled=true",
+        help="keep all responses and answer later runs from them: for the development of spiders [cache]",
+    )
     option.add_workers(parser, "-w", "--workers")
     option.add_crawl(parser)
     option.add_state(parser, "state of the crawl: a file, or memory: for none; default: .crawler/<first host>.db")
@@ -80,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         state=arguments.state,
         fresh=arguments.fresh,
+        revisit=arguments.revisit,
     )
     return follow(planned, arguments)
 

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crawler.cli import option
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawler.frontier import Frontier
     from crawler.model import CrawlRecord
     from crawler.settings import Settings
-    from crawler.view import Counts, Finish, Host
+    from crawler.view import Counts, Finish, Host, QueueCounts
 
 EXAMPLES = """\
   crawler status                            the only crawl in .crawler
@@ -29,6 +29,10 @@ EXAMPLES = """\
 """
 
 WATCH_S = 2.0
+
+UNCONSUMED_S = 10.0
+"""A message that has waited for so long, while no consumer holds any, has none. A store that is away is not meant: its
+consumer holds what it could not store."""
 
 
 def add(commands: option.Commands) -> None:
@@ -75,9 +79,12 @@ class Watch:
     def __init__(self) -> None:
         self._pages = Speed(window_s=0)
         self._hosts: dict[str, Speed] = {}
+        self._queues: dict[str, Speed] = {}
 
-    def note(self, now_s: float, counts: Counts, hosts: Sequence[Host]) -> None:
+    def note(self, now_s: float, counts: Counts, hosts: Sequence[Host], queues: Mapping[str, QueueCounts]) -> None:
         self._pages.note(now_s, counts.pages)
+        for name, queue in queues.items():
+            self._queues.setdefault(name, Speed(window_s=0)).note(now_s, queue.done)
         self._hosts = {host.name: self._hosts.get(host.name) or Speed(window_s=0) for host in hosts}
         for host in hosts:
             self._hosts[host.name].note(now_s, host.done)
@@ -90,30 +97,55 @@ class Watch:
         """Done outcomes a second, of the hosts that were shown before too."""
         return {name: speed.per_second() for name, speed in self._hosts.items() if speed.known()}
 
+    def stored_per_second(self) -> dict[str, float]:
+        """Messages stored a second, by queue; empty at the first look."""
+        return {name: speed.per_second() for name, speed in self._queues.items() if speed.known()}
+
 
 def look(
     settings: Settings, frontier: Frontier, exchange: Exchange, place: str, hosts: int, watch: Watch
 ) -> dict[str, Any]:
     """Everything that status shows, with values of the model. Cost: some small reads."""
     from crawler.home import is_running
+    from crawler.hours import Hours
 
     record, counts = frontier.record(), frontier.counts()
     finish, most = frontier.finished(), frontier.hosts(hosts) if hosts else ()
-    watch.note(time.monotonic(), counts, most)
+    queues = exchange.counts()
+    watch.note(time.monotonic(), counts, most, queues)
+    word = phase(record, finish, counts, running=is_running(settings, place))
+    since_s = time.time() - record.created_ms / 1000 if record.created_ms and word == "running" else 0.0
     return {
         "name": record.name,
         "state": place,
-        "phase": phase(record, finish, counts, running=is_running(settings, place)),
+        "phase": word,
+        "opens": Hours(settings.politeness.hours, settings.politeness.zone).opens(int(time.time() * 1000)),
         "finish": finish,
         "counts": counts,
         "pages_per_second": watch.pages_per_second(),
         "shards": frontier.shards(),
-        "queues": exchange.counts(),
+        "queues": queues,
+        "stored_per_second": watch.stored_per_second() or mean(queues, since_s),
+        "unconsumed": unconsumed(queues),
         "workers": frontier.workers(),
         "hosts": most,
         "rates": watch.rates(),
         "record": record,
     }
+
+
+def mean(queues: Mapping[str, QueueCounts], since_s: float) -> dict[str, float]:
+    """Messages stored a second since the crawl began, by queue; empty when that says nothing."""
+    return {name: queue.done / since_s for name, queue in queues.items()} if since_s >= 1 else {}
+
+
+def unconsumed(queues: Mapping[str, QueueCounts]) -> list[str]:
+    """Queues that nobody takes from: messages have waited for `UNCONSUMED_S`, and none is with a consumer."""
+    return sorted(
+        name
+        for name, queue in queues.items()
+        if queue.ready and not queue.leased and queue.oldest_ready_s > UNCONSUMED_S
+    )
 
 
 def phase(record: CrawlRecord, finish: Finish, counts: Counts, *, running: bool) -> str:

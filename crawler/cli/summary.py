@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crawler.cli.text import number, plural, printable, rate, seconds, size
+from pipelines import output
 
 if TYPE_CHECKING:
     from crawler.report import Report
 
 
+_SECRET = re.compile(r"(?<=//)[^/@\s]*(?=@)|(?<=password=).+|(?<=token=).+|(?<=session\.hosts=).+")
+"""Credentials in URLs, and values of settings that are or hold some."""
+
+
 def repeat(argv: Sequence[str]) -> str:
-    """The command line that goes on with a crawl: the same one, without what would start it over."""
-    return shlex.join(["crawler", *(argument for argument in argv if argument != "--fresh")])
+    """The command line that goes on with a crawl: the same one, without what would start it over, and with *** for each
+    password: summaries end up in logs."""
+    return shlex.join(["crawler", *(_SECRET.sub("***", argument) for argument in argv if argument != "--fresh")])
 
 
 def encode(report: Report) -> str:
@@ -30,7 +37,7 @@ def text(report: Report, *, again: str) -> str:
     that goes on."""
     kept = report.state != "memory:"  # what was in memory only is gone: nothing to look at, nothing to go on with
     rows = [("speed", _speed(report))] if report.pages else []
-    rows += [("results", path) for path in report.outputs.values()]
+    rows += [("results", output.shown(path)) for path in report.outputs.values()]
     if report.seeded is not None and report.seeded.refused:
         rows.append(("seeds", f"{plural(report.seeded.refused, 'line')} refused"))
     if report.dead:
@@ -42,6 +49,8 @@ def text(report: Report, *, again: str) -> str:
         rows.append(("dead", f"{plural(report.dead_items, 'item message')}{see}"))
     if report.restarts:
         rows.append(("restarts", f"{number(report.restarts)} (processes that died and were started again)"))
+    if report.revisits:
+        rows.append(("later", f"{plural(report.revisits, 'page')} to be visited again (crawler run --revisit)"))
     if report.pending or report.unstored or report.exit_code:
         left = f"{plural(report.pending, 'page')} waiting, {plural(report.unstored, 'message')} to store"
         rows += [("left", left), ("go on", again if kept else "not possible: the state was in memory only")]

@@ -56,7 +56,9 @@ class Exchange(Protocol):
     def forfeit(self, consumer: str) -> int:
         """This consumer is dead: end its deliveries now. Returns how many."""
 
-    def counts(self) -> dict[str, QueueCounts]: ...
+    def counts(self) -> dict[str, QueueCounts]:
+        """By queue. Never empty while somebody holds something. On a broker, `done` is what the consumers that are
+        alive have done, and `oldest_ready_s` 0 for a queue that nobody consumes: it does not tell more."""
 
     def dead(
         self, *, queue: str | None = None, reason: str | None = None, limit: int = 100, after: int = 0

@@ -42,10 +42,12 @@ class SqliteExchange:
         lease_s: float = 60.0,
         crashes_max: int = 3,
         suspect_wait_s: float = 60.0,
+        fsync: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """Raises SettingsError when the path cannot be a state file or is one of another schema, BackendError."""
-        self._file = open_file(path, SCHEMA)
+        """`fsync`: what was published survives a power loss too. Raises SettingsError when the path cannot be a state
+        file or is one of another schema, BackendError."""
+        self._file = open_file(path, SCHEMA, fsync=fsync)
         self._clock = clock
         self._leasing = Leasing(
             Terms(

@@ -21,10 +21,11 @@ Rules that every adapter keeps, each tested by `tests/contract` and `tests/model
    empty, and then the suspect. A worker that holds a lease given `alone` gets nothing.
 6. **Reaping** happens inside `lease`, at most `REAP_MAX` a call. When the store was not asked for longer than half a
    lease, or its clock jumped by more, no lease lapses by time for one full lease from then. Forfeit is not affected.
-7. **Hosts.** With `delay_s` > 0 one request of a host is in flight, and the next may be leased `delay_s` after
+7. **Hosts.** With a delay one request of a host is in flight, and the next may be leased the delay after
    `fetched` (or settle) was called; never earlier, so times round up. After the end of a lease without either it is
    twice that: the server may be at it for a while yet. `Done(fetched=False)` starts none. With delay
-   0 at most `per_host` are in flight (0: no cap). In flight = leased and not yet `fetched`.
+   0 at most `per_host` are in flight (0: no cap). In flight = leased and not yet `fetched`. The delay is
+   the host's own (`set_host`), else the larger of `delay_s` and its Crawl-delay; rules 14 and 15 may make it longer.
 8. **robots.** With `robots` on, a request of an origin without a valid robots record is not leased; instead one lease
    of the origin's `/robots.txt` is given, under the host's politeness, and until it is settled the host gives nothing.
    The worker calls `set_host(robots=…)`, then settles it. `Retry(blame="host")` charges the host as for a page;
@@ -42,6 +43,22 @@ Rules that every adapter keeps, each tested by `tests/contract` and `tests/model
 12. **Limits.** `pages_max`: leases are given only while pages + leased < pages_max; `bytes_max` likewise. Over several
    shards they are read just before, so workers that ask at the same instant may pass them by what they are given.
 13. **Time** is the store's clock in ms; adapters of embedded stores take `clock` for tests.
+14. **Response time.** `fetched` tells how long a fetch took. A host with a delay keeps it smoothed (a quarter of each
+    new one), and its delay grows to `latency_factor` times that, at most to `delay_max_s`.
+15. **Slow-down.** A step of rule 9 whose reason is `http_429` or `http_503` (of a page, or `robots_…` of a robots.txt)
+    raises the host's `slow` by one, at most to 6. While it is above 0, one request is in flight, and the delay is at
+    least the delay of rule 7 (or a quarter of a second) times 2**slow, at most `delay_max_s`; it also runs from the
+    step. `slow` goes down by one after each 10 leases in a row, given after the last step, that ended well: fetched,
+    and Done or Bury.
+16. **Domains.** With `per_domain` > 0 at most so many requests are in flight over all hosts of a registrable domain,
+    those for robots.txt and suspects among them. One call then gives one request of a host at most. It passes over
+    hosts whose domain is full, and looks at `SCAN_MAX` due hosts; when none of them can give, the next call goes on
+    behind them. Time alone makes no room: `next_due_s` does not count these hosts.
+17. **Hours.** Outside `hours` `lease` gives nothing, asks no server, and `next_due_s` says when they begin. What was
+    leased before they end is still fetched.
+18. **Later visits.** A request with `visit` > 0 is another page to `add`: what is seen is page and visit
+    (`crawler.url.visit_print`). One whose `not_before_ms` has not come waits DELAYED as any other and is counted in
+    `Counts.revisits` until its first promotion. Neither the end of a crawl nor `pending_max` waits for these.
 
 The classic queue is four of these verbs: put = `add` with a producer token (repeat while `full`), get = `lease(1)`
 (repeat after `next_due_s`), task_done = `settle(Done)`, join = wait for `finished()`.
@@ -56,7 +73,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Settlement
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, OwnPace, Request, Robots, Settlement
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 REAP_MAX = 200
@@ -64,6 +81,9 @@ REAP_MAX = 200
 
 LEASE_MAX = 200
 """Largest `count` of one lease call; more is cut down to it."""
+
+SCAN_MAX = 1_000
+"""Due hosts that one lease call looks at for room in their domains (rule 16)."""
 
 
 class Frontier(Protocol):
@@ -76,8 +96,9 @@ class Frontier(Protocol):
     def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
         """Promise up to `count` requests to `worker`. request_id: 32 hex digits, new for each new call. One trip."""
 
-    def fetched(self, tokens: Sequence[str]) -> None:
-        """The fetches of these leases ended: their hosts' delays start now. Stale tokens are ignored. One trip."""
+    def fetched(self, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
+        """The fetches of these leases ended: their hosts' delays start now. Stale tokens are ignored. One trip.
+        seconds: how long each took, in the order of the tokens; 0, or left out: not known."""
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         """End leases; returns the tokens that were no longer current, whose outcomes changed nothing. One trip."""
@@ -101,10 +122,14 @@ class Frontier(Protocol):
         name: str,
         *,
         delay_s: float | None = None,
+        per_host: int | None = None,
         pause_s: float | None = None,
         robots: Robots | None = None,
+        crawl_delay_s: float = 0.0,
     ) -> None:
-        """Set what is given. pause_s: from now, 0 ends a pause. Creates the host if need be."""
+        """Set what is given. delay_s, per_host: the host's own; below 0 it has none, and those of the crawl count.
+        pause_s: from now, 0 ends a pause. crawl_delay_s: what this robots.txt asks for, for robots alone; of several
+        valid ones of a host the largest counts. Creates the host if need be."""
 
     def open_producer(self, name: str) -> str:
         """A token for `add`, to be renewed like a lease. Same name again: the older token is no longer current."""
@@ -173,13 +198,15 @@ class Frontier(Protocol):
         *,
         spider: str | None = None,
         hosts: tuple[str, ...] | None = None,
+        named: tuple[str, ...] | None = None,
         outputs: dict[str, str] | None = None,
+        own: dict[str, OwnPace] | None = None,
         paused: bool | None = None,
     ) -> CrawlRecord:
         """Change notes. While `paused`, lease gives nothing."""
 
     def clear(self) -> None:
-        """Forget everything of this crawl but its record."""
+        """Forget everything of this crawl but its record, whose `own` is empty then."""
 
     def close(self) -> None: ...
 

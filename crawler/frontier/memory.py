@@ -15,12 +15,26 @@ import msgspec
 from crawler.codec import encode_request
 from crawler.error import LeaseLost
 from crawler.frontier import memory_view
+from crawler.frontier.host import with_times
 from crawler.frontier.memory_lease import lease, look_at_clock
-from crawler.frontier.memory_state import Entry, Holding, Producer, State
+from crawler.frontier.memory_parts import Entry, Holding, Producer
+from crawler.frontier.memory_state import State
 from crawler.frontier.policy import finish, ms, parse_token
-from crawler.model import REQUEST_BYTES_MAX, Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
-from crawler.url import fingerprint, origin
+from crawler.hours import Hours
+from crawler.model import (
+    REQUEST_BYTES_MAX,
+    Added,
+    CrawlRecord,
+    DeadLetter,
+    Leased,
+    OwnPace,
+    Request,
+    Robots,
+    Rules,
+    Settlement,
+)
 from crawler.url import host as host_of
+from crawler.url import origin, visit_print
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 
@@ -37,7 +51,8 @@ class MemoryFrontier:
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._record = record or CrawlRecord(name=name, created_ms=clock())
+        self._hours = Hours(rules.hours, rules.zone)
+        self._record = record or CrawlRecord(name=name, canonical=rules.canonical, created_ms=clock())
         self._state = State(rules)
         self._state.paused = self._record.paused
         self._lock = Lock()
@@ -48,11 +63,12 @@ class MemoryFrontier:
             if producer is not None:
                 if not any(one.token == producer and one.state == "open" for one in self._state.producers.values()):
                     raise LeaseLost(f"producer {producer} is no longer current")
-                if 0 < self._rules.pending_max <= state.totals.ready + state.totals.delayed:
+                totals = state.totals
+                if 0 < self._rules.pending_max <= totals.ready + totals.delayed - totals.revisits:
                     return Added(full=True)
             new = known = refused = 0
             for request in requests:
-                key = fingerprint(request)
+                key = visit_print(request)
                 if key in state.seen:
                     known += 1
                 elif len(encode_request(request)) > REQUEST_BYTES_MAX:
@@ -70,11 +86,14 @@ class MemoryFrontier:
         host = state.host(host_of(request.url), now)
         entry = Entry(state.entries, request, key, host, origin(request.url))
         if request.not_before_ms > now:
+            entry.later = request.visit > 0
             state.delay(entry, request.not_before_ms)
         else:
             state.make_ready(entry)
 
     def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
+        if wait_s := self._hours.wait_s(self._clock()):
+            return Leased((), wait_s)
         with self._lock:
             return lease(self._state, count, worker=worker, request_id=request_id, now=self._clock())
 
@@ -83,12 +102,13 @@ class MemoryFrontier:
         holding = self._state.leases.get(serial)
         return holding if holding is not None and holding.request_id == request_id else None
 
-    def fetched(self, tokens: Sequence[str]) -> None:
+    def fetched(self, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
         with self._lock:
             now = self._clock()
-            for holding in filter(None, map(self._current, tokens)):
-                self._state.end_fetch(holding, now)
-                self._state.refresh(holding.host)
+            for token, took_ms in with_times(tokens, seconds):
+                if holding := self._current(token):
+                    self._state.end_fetch(holding, now, took_ms)
+                    self._state.refresh(holding.host)
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         with self._lock:
@@ -148,23 +168,26 @@ class MemoryFrontier:
                 for _, (record, expires_ms) in sorted(state.robots.items())
                 if expires_ms > now and host_of(f"{record.origin}/") == name
             )
-            return host.public(now, ready=len(state.ready[host.id]), robots=robots)
+            return host.public(self._rules, now, ready=len(state.ready[host.id]), robots=robots)
 
     def set_host(
-        self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
+        self,
+        name: str,
+        *,
+        delay_s: float | None = None,
+        per_host: int | None = None,
+        pause_s: float | None = None,
+        robots: Robots | None = None,
+        crawl_delay_s: float = 0.0,
     ) -> None:
         with self._lock:
             state, now = self._state, self._clock()
             host = state.host(name, now)
-            if delay_s is not None:
-                host.delay_ms = ms(delay_s)
+            host.set_own(delay_s, per_host)
             if pause_s is not None:
                 host.paused_ms = now + ms(pause_s) if pause_s > 0 else 0
             if robots is not None:
-                before, _ = state.robots.get(robots.origin, (robots, 0))
-                stamp = max(now, 1, before.fetched_ms + 1 if before is not robots else 1)
-                record = msgspec.structs.replace(robots, fetched_ms=stamp)
-                state.robots[robots.origin] = record, now + ms(robots.expires_s)
+                state.set_robots(host, robots, crawl_delay_s, now)
             state.refresh(host)
 
     def open_producer(self, name: str) -> str:
@@ -209,7 +232,7 @@ class MemoryFrontier:
         with self._lock:
             state, now = self._state, self._clock()
             most = sorted(state.hosts.values(), key=lambda host: (-len(state.ready[host.id]), host.id))
-            return tuple(host.public(now, ready=len(state.ready[host.id])) for host in most[:limit])
+            return tuple(host.public(self._rules, now, ready=len(state.ready[host.id])) for host in most[:limit])
 
     def dead(
         self, *, reason: str | None = None, host: str | None = None, limit: int = 100, after: int = 0
@@ -265,6 +288,7 @@ class MemoryFrontier:
                     one.delayed = 0
                     state.refresh(one)
             state.delayed = [row for row in state.delayed if row[2].host.delayed]
+            state.totals.revisits = sum(row[2].later for row in state.delayed)
             heapify(state.delayed)
             state.totals.dropped += count
             return count
@@ -295,10 +319,12 @@ class MemoryFrontier:
         *,
         spider: str | None = None,
         hosts: tuple[str, ...] | None = None,
+        named: tuple[str, ...] | None = None,
         outputs: dict[str, str] | None = None,
+        own: dict[str, OwnPace] | None = None,
         paused: bool | None = None,
     ) -> CrawlRecord:
-        given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
+        given = {"spider": spider, "hosts": hosts, "named": named, "outputs": outputs, "own": own, "paused": paused}
         with self._lock:
             notes = {name: value for name, value in given.items() if value is not None}
             self._record = msgspec.structs.replace(self._record, **notes)
@@ -308,6 +334,7 @@ class MemoryFrontier:
     def clear(self) -> None:
         with self._lock:
             self._state.clear()
+            self._record = msgspec.structs.replace(self._record, own={})
 
     def close(self) -> None:
         """Nothing to close: the crawl goes with the object."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from heapq import heappop
 
-from crawler.frontier import LEASE_MAX
-from crawler.frontier.memory_state import Entry, Holding, State, WorkerState
-from crawler.frontier.policy import Clock, HostState, clock, ms, next_due_s, stale
+from crawler.frontier import LEASE_MAX, SCAN_MAX
+from crawler.frontier.domain import domain_of
+from crawler.frontier.host import HostState
+from crawler.frontier.memory_parts import Entry, Holding, WorkerState
+from crawler.frontier.memory_state import State
+from crawler.frontier.policy import Clock, clock, ms, next_due_s, stale
 from crawler.model import Lease, Leased, Request
 from crawler.url import fingerprint
 
@@ -26,16 +29,20 @@ def lease(state: State, count: int, *, worker: str, request_id: str, now: int) -
         return Leased()
     first = state.serial + 1
     drained = _drain(state, worker, now)
+    more: bool | None = None
     if drained is None:
-        _give_ready(state, count, worker, request_id, now)
+        if state.rules.per_domain:
+            more = _give_by_domain(state, count, worker, request_id, now)
+        else:
+            _give_ready(state, count, worker, request_id, now)
         if first > state.serial and not me.held:
             _give_suspect(state, worker, request_id, now)
-    elif not me.held and drained.host.may_give(state.rules, now):
+    elif not me.held and _may_give(state, drained, now):
         _give_alone(state, drained, worker, request_id, now)
     leases = tuple(_value(state, state.leases[serial]) for serial in range(first, state.serial + 1))
     if leases:
         me.seen_ms = now
-    return Leased(leases, 0.0 if len(leases) == count else _next_due(state, worker, now))
+    return Leased(leases, 0.0 if len(leases) == count else _next_due(state, worker, now, more))
 
 
 def look_at_clock(state: State, now: int) -> None:
@@ -64,7 +71,7 @@ def _drain(state: State, worker: str, now: int) -> Entry | None:
             totals.stop_drain()
     if not totals.drain_worker:
         for entry in state.suspects_in_order():
-            if entry.since_ms + ms(state.rules.suspect_wait_s) <= now and entry.host.may_give(state.rules, now):
+            if entry.since_ms + ms(state.rules.suspect_wait_s) <= now and _may_give(state, entry, now):
                 totals.start_drain(worker, entry.number, entry.host, state.rules)
                 break
     if totals.drain_worker != worker:
@@ -96,12 +103,39 @@ def _give_ready(state: State, count: int, worker: str, request_id: str, now: int
         state.refresh(host)
 
 
+def _give_by_domain(state: State, count: int, worker: str, request_id: str, now: int) -> bool:
+    """Rule 16: one of each due host whose domain has room. Whether to ask again at once: more hosts are due than could
+    be looked at."""
+    reserved, flying = _reserved(state), state.flying()
+    due = [host for host in state.in_turn() if host.turn_ms() <= now]
+    window = due[state.totals.scan :][:SCAN_MAX]
+    given = 0
+    for host in window:
+        if given == count:
+            break
+        if host is not reserved and state.has_room(host, flying):
+            given += 1
+            flying[domain_of(host.name)] += 1
+            if state.give(state.ready[host.id][0][1], worker, request_id, now):
+                heappop(state.ready[host.id])
+                state.totals.ready -= 1
+            state.refresh(host)
+    more = len(due) > state.totals.scan + len(window)
+    state.totals.scan = state.totals.scan + len(window) if more and not given else 0
+    return more or given > 0  # one that gave may give another
+
+
+def _may_give(state: State, entry: Entry, now: int) -> bool:
+    """Whether a suspect could be leased now."""
+    return entry.host.may_give(state.rules, now) and state.has_room(entry.host, state.flying())
+
+
 def _give_suspect(state: State, worker: str, request_id: str, now: int) -> None:
     """The one waiting for longest, unless another worker empties its hands for it."""
     reserved = _reserved(state)
     for entry in state.suspects_in_order():
         mine = entry.number != state.totals.drain_request and entry.host is not reserved
-        if mine and entry.host.may_give(state.rules, now):
+        if mine and _may_give(state, entry, now):
             return _give_alone(state, entry, worker, request_id, now)
 
 
@@ -113,14 +147,20 @@ def _give_alone(state: State, entry: Entry, worker: str, request_id: str, now: i
     state.refresh(entry.host)
 
 
-def _next_due(state: State, worker: str, now: int) -> float | None:
+def _next_due(state: State, worker: str, now: int, more: bool | None = None) -> float | None:
+    """more: None, unless due hosts were looked at one by one and those left have no room in their domains now; then
+    whether there are others."""
     totals, held = state.totals, state.workers[worker].held
     if any(one.alone for one in held.values()):
         return None
     if totals.drain_worker == worker and totals.drain_request in state.suspects:
         open_ms = state.suspects[totals.drain_request].host.open_ms()
         return None if held or open_ms <= now else next_due_s(now, open_ms)
-    times = [state.first_due_ms(_reserved(state))]
+    reserved = _reserved(state)
+    times = [state.first_due_ms(reserved)]
+    if more is not None:
+        later = (host.turn_ms() for host in state.in_turn() if host is not reserved and host.turn_ms() > now)
+        times = [now if more else next(later, None)]
     if state.delayed:
         times.append(state.delayed[0][0])
     ends = [one.expires_ms for one in state.leases.values()]

@@ -12,51 +12,13 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from crawler.frontier import REAP_MAX
-from crawler.frontier.policy import HostState, Totals, crash_detail, ms, place
-from crawler.model import Bury, DeadLetter, Done, Outcome, Request, Retry, Robots, Rules
-
-
-class Entry(msgspec.Struct):
-    """A request that is not finished."""
-
-    number: int
-    """Admission number."""
-    request: Request
-    fingerprint: int
-    host: HostState
-    origin: str
-    attempts: int = 0
-    crashes: int = 0
-    since_ms: int = 0
-    """A suspect since."""
-
-
-class Holding(msgspec.Struct):
-    """A lease. `entry` None: the origin's robots.txt."""
-
-    serial: int
-    request_id: str
-    worker: str
-    host: HostState
-    origin: str
-    entry: Entry | None
-    expires_ms: int
-    alone: bool
-    step: int
-    """The host's failure steps when it was given."""
-    fetched: bool = False
-
-
-class WorkerState(msgspec.Struct):
-    held: dict[int, Holding]
-    pages: int = 0
-    seen_ms: int = 0
-
-
-class Producer(msgspec.Struct):
-    token: str
-    state: str
-    expires_ms: int
+from crawler.frontier.domain import domain_of
+from crawler.frontier.host import HostState
+from crawler.frontier.memory_parts import Entry, Holding, Producer, WorkerState
+from crawler.frontier.policy import crash_detail, ms, place
+from crawler.frontier.totals import Totals
+from crawler.model import Bury, DeadLetter, Done, Outcome, Retry, Robots, Rules
+from crawler.url import host as host_of
 
 
 class State:
@@ -131,6 +93,23 @@ class State:
             self.refresh(host)
         return found
 
+    # Domains (rule 16)
+
+    def flying(self) -> Counter[str]:
+        """Requests in flight by domain; empty without a cap."""
+        if not self.rules.per_domain:
+            return Counter()
+        return Counter(domain_of(one.host.name) for one in self.leases.values() if not one.fetched)
+
+    def has_room(self, host: HostState, flying: Counter[str]) -> bool:
+        """Whether the cap by domain lets the host be asked."""
+        return not self.rules.per_domain or flying[domain_of(host.name)] < self.rules.per_domain
+
+    def in_turn(self) -> list[HostState]:
+        """All that could give something but for time, in the order of rule 10."""
+        places = sorted((ready_ms, id) for id, ready_ms in self.ready_ms.items() if ready_ms is not None)
+        return [self.host_by_id[id] for _, id in places]
+
     def first_due_ms(self, reserved: HostState | None) -> int | None:
         while self.due and self.ready_ms.get(self.due[0][1]) != self.due[0][0]:
             heappop(self.due)
@@ -150,6 +129,17 @@ class State:
         """Of its record, valid or not; 0 when robots are not obeyed."""
         return self.robots[origin][0].fetched_ms if self.rules.robots and origin in self.robots else 0
 
+    def set_robots(self, host: HostState, robots: Robots, crawl_delay_s: float, now: int) -> None:
+        before, _ = self.robots.get(robots.origin, (robots, 0))
+        stamp = max(now, 1, before.fetched_ms + 1 if before is not robots else 1)
+        others = any(
+            expires_ms > now and one.origin != robots.origin and host_of(f"{one.origin}/") == host.name
+            for one, expires_ms in self.robots.values()
+        )
+        host.set_crawl_delay(crawl_delay_s, others=others)
+        record = msgspec.structs.replace(robots, fetched_ms=stamp)
+        self.robots[robots.origin] = record, now + ms(robots.expires_s)
+
     # Transitions of a request
 
     def make_ready(self, entry: Entry) -> None:
@@ -160,6 +150,7 @@ class State:
     def delay(self, entry: Entry, due_ms: int) -> None:
         heappush(self.delayed, (due_ms, entry.number, entry))
         self.totals.delayed += 1
+        self.totals.revisits += entry.later
         entry.host.delayed += 1
 
     def suspect(self, entry: Entry, since_ms: int) -> None:
@@ -216,22 +207,19 @@ class State:
         else:
             self.totals.leased -= 1
 
-    def end_fetch(self, holding: Holding, now: int) -> None:
+    def end_fetch(self, holding: Holding, now: int, took_ms: int = 0) -> None:
         if not holding.fetched:
             holding.fetched = True
-            holding.host.fetch_ended(self.rules, now)
+            holding.host.fetch_ended(self.rules, now, took_ms)
 
     def settle(self, holding: Holding, outcome: Outcome, now: int) -> None:
-        host, entry = holding.host, holding.entry
+        host, entry, fetched = holding.host, holding.entry, holding.fetched
         self.take(holding)
-        if isinstance(outcome, Done) and not outcome.fetched and not holding.fetched:
+        if not isinstance(outcome, Retry) and not outcome.fetched and not fetched:
             host.in_flight -= 1
         else:
             self.end_fetch(holding, now)
-        if isinstance(outcome, Retry) and outcome.blame == "host":
-            host.blamed(self.rules, now, given_at_step=holding.step, delay_s=outcome.delay_s)
-        else:
-            host.well(given_at_step=holding.step)
+        host.ended(self.rules, now, outcome, given_at_step=holding.step, fetched=fetched)
         if entry is not None:
             self.workers[holding.worker].pages += 1
             self._settle_page(entry, outcome, now)
@@ -300,6 +288,8 @@ class State:
         while budget and self.delayed and self.delayed[0][0] <= now:
             entry = heappop(self.delayed)[2]
             self.totals.delayed -= 1
+            self.totals.revisits -= entry.later
+            entry.later = False
             entry.host.delayed -= 1
             self.make_ready(entry)
             budget -= 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import chain, zip_longest
 from typing import Any, Literal
 
-from crawler.frontier.memory_state import Entry, State
-from crawler.frontier.policy import HostState, next_due_s
+from crawler.frontier.host import HostState
+from crawler.frontier.memory_parts import Entry
+from crawler.frontier.memory_state import State
+from crawler.frontier.policy import next_due_s
 from crawler.view import Counts, Shard, Trace
 
 Place = Literal["ready", "delayed", "leased", "suspect", "dead"]

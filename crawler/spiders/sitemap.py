@@ -1,25 +1,22 @@
-"""A spider whose seeds are sitemaps (sitemaps.org 0.9, and indexes of them): the pages they list, no links."""
+"""A spider whose seeds are sitemaps or feeds (`crawler.sitemap`): the pages they list, no links."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lxml import etree
-
 from crawler.body import Body
 from crawler.error import SiteError
 from crawler.model import Item, Request
 from crawler.page import Page
+from crawler.sitemap import SITEMAP_BYTES_MAX, Location, Locations
 from crawler.spider import Spider
 from crawler.spiders.pages import page_item
 
-SITEMAP_BYTES_MAX = 52_428_800
-"""Largest sitemap, decompressed (sitemaps.org: 50 MB)."""
-
 
 class Sitemap(Spider):
-    """A seed may be a sitemap, an index of sitemaps, either of them compressed (`.gz`: allow its type in
-    fetch.content_types), or a text file with a URL a line; anything else becomes a `page` item."""
+    """A seed may be a sitemap, an index of sitemaps, RSS or Atom, any of them compressed (`.gz`: allow its type in
+    fetch.content_types), or a text file with a URL a line; anything else becomes a `page` item. A page's request has
+    what the list says of its last change as `meta["lastmod"]`."""
 
     name = "sitemap"
 
@@ -29,29 +26,30 @@ class Sitemap(Spider):
             yield page_item(page)
         else:
             for location in locations:
-                yield page.follow(location)
+                if location.url:
+                    yield page.follow(location.url, meta={"lastmod": location.lastmod} if location.lastmod else None)
 
 
-def _locations(page: Page) -> list[str] | None:
+def _locations(page: Page) -> list[Location] | None:
     """The URLs that a sitemap lists; None when the page is none."""
-    if page.body.startswith(b"\x1f\x8b"):
-        root = _compressed(page.body)
-    elif page.kind == "text":
+    body = _unpacked(page.body) if page.body.startswith(b"\x1f\x8b") else page.body
+    if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<" or body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        found = list(Locations().read([body]))
+        # A list without a place in it is a list; what is none says so in its first and only one.
+        is_none = len(found) == 1 and found[0].problem and not found[0].problem.startswith("cut off")
+        return None if is_none else found
+    if page.kind == "text":
         lines = page.text.split()
-        return lines if lines and all(line.startswith(("http://", "https://")) for line in lines) else None
-    else:
-        root = page.root
-    if root is None or etree.QName(root).localname not in ("urlset", "sitemapindex"):
-        return None
-    locations = root.iterfind("{*}*/{*}loc")
-    return [text for location in locations if (text := (location.text or "").strip())]
+        if lines and all(line.startswith(("http://", "https://")) for line in lines):
+            return [Location(number, False, line) for number, line in enumerate(lines, 1)]
+    return None
 
 
-def _compressed(data: bytes) -> etree._Element | None:
+def _unpacked(data: bytes) -> bytes:
+    """Of gzip, at most `SITEMAP_BYTES_MAX`; nothing when it is damaged or more."""
     body = Body("gzip", len(data), SITEMAP_BYTES_MAX)
     try:
         body.feed(data)
-        parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False)
-        return etree.fromstring(body.finish(), parser)
-    except (SiteError, etree.XMLSyntaxError):
-        return None
+        return body.finish()
+    except SiteError:
+        return b""

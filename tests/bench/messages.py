@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from crawler.model import LOG_KIND, LogEntry, Message, Record
+from crawler.model import LOG_KIND, Message, Record
+from crawler.view import LogEntry
 
 SENTENCE = "the crawler keeps a shared polite queue of pages that several workers take from at once "
 

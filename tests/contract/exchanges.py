@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from crawler.exchange import Exchange
 from crawler.exchange.memory import MemoryExchange
 from crawler.exchange.sqlite import SqliteExchange
 from crawler.model import LOG_KIND, Done, Message, Outcome, Record, Settlement
+from tests.contract.rabbit_exchange import rabbit
 
 LEASE_MS = 60_000
 
@@ -41,7 +43,12 @@ def sqlite(folder: Path, **options: Any) -> SqliteExchange:
 
 Make = Callable[..., AbstractContextManager[Exchange]]
 
-ADAPTERS: dict[str, Make] = {"memory": memory, "sqlite": sqlite}
+ADAPTERS: dict[str, Make] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "rabbit": rabbit,
+    "rabbit-classic": partial(rabbit, queues="classic"),
+}
 
 
 def message(id: str, kind: str = "page", *, text: str = "") -> Message:

@@ -180,6 +180,8 @@ class TestRecord:
     def test_notes_change_and_identity_stays(self, crawl: Crawl) -> None:
         before = crawl.frontier.record()
         after = crawl.frontier.update_record(spider="m:S", hosts=("a.test",), outputs={"jsonl": "x"})
+        after = crawl.frontier.update_record(named=("127.0.0.1:8000",))
+        assert after.named == ("127.0.0.1:8000",)
         assert (after.spider, after.hosts, after.outputs) == ("m:S", ("a.test",), {"jsonl": "x"})
         assert (after.name, after.canonical, after.created_ms) == (before.name, before.canonical, START_MS)
         assert crawl.frontier.record() == after

@@ -84,7 +84,8 @@ class TestHosts:
         assert crawl.lease(1) == []
         crawl.clock.wait(0.001)
         assert crawl.one().host == "a.test"
-        assert crawl.frontier.host("a.test") == Host(name="a.test", delay_s=7.0, in_flight=1, done=1)
+        own = Host(name="a.test", delay_s=7.0, pace_s=7.0, pacer="own", in_flight=1, done=1)
+        assert crawl.frontier.host("a.test") == own
 
     def test_a_pause_holds_the_host_and_can_be_ended(self, crawl: Crawl) -> None:
         crawl.add(*pages("1"))

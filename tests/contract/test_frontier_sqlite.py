@@ -35,8 +35,8 @@ def lease_names(frontier: Frontier, count: int) -> list[str]:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("UPDATE part SET version = 7", "crawl.db.*version 7.*needs 2.*--fresh"),
-        ("UPDATE part SET version = 1", "crawl.db.*version 1.*needs 2.*--fresh"),
+        ("UPDATE part SET version = 7", "crawl.db.*version 7.*needs 3.*--fresh"),
+        ("UPDATE part SET version = 1", "crawl.db.*version 1.*needs 3.*--fresh"),
         ("UPDATE state SET record = replace(record, 'whatwg-', 'other-')", "crawl.db.*other-1.*whatwg-1.*--fresh"),
         ("UPDATE state SET record = json_set(record, '$.shards', 3)", "crawl.db.*3 shards.*--fresh"),
     ],

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
+import pyarrow.parquet as pq
 import pytest
 
 from crawler.error import SettingsError, Unavailable
-from crawler.model import LOG_KIND, LogEntry, Message, Record
+from crawler.model import LOG_KIND, Message, Record
 from pipelines import output
 from pipelines.csv import Csv
 from pipelines.history import History, entries
 from pipelines.jsonl import JsonLines
+from pipelines.parquet import Parquet
+from pipelines.postgres import Postgres
 from pipelines.sqlite import Sqlite
+from tests.servers.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,12 +60,59 @@ def ids_history(path: Path) -> list[str]:
         return [id for (id,) in db.execute("SELECT id FROM log ORDER BY number")]
 
 
+def ids_parquet(path: Path) -> list[str]:
+    """Of the whole files, and of the lines that wait for the next one."""
+    files = sorted(path.parent.glob(f"{path.name}-*"))
+    spool = path.with_name(f"{path.name}.spool")
+    return [
+        *(id for file in files for id in pq.read_table(file, columns=["id"])["id"].to_pylist()),
+        *(ids_jsonl(spool) if spool.exists() else ()),
+    ]
+
+
+DSN = "CRAWLER_TEST_DSN"
+"""Variable with the private server's dsn: processes that a test starts need it too."""
+
+
+def table(path: str | Path) -> str:
+    return f"t{blake2b(str(path).encode(), digest_size=8).hexdigest()}"
+
+
+def make_postgres(*, path: str) -> Postgres:
+    return Postgres(dsn=os.environ[DSN], table=table(path))
+
+
+def ids_postgres(path: Path) -> list[str]:
+    with closing(psycopg.connect(os.environ[DSN], autocommit=True)) as db:
+        return [id for (id,) in db.execute(f"SELECT id FROM {table(path)} ORDER BY ctid").fetchall()]
+
+
 STORES: dict[str, tuple[Any, Callable[[Path], list[str]]]] = {
     "jsonl": (JsonLines, ids_jsonl),
     "csv": (Csv, ids_csv),
     "sqlite": (Sqlite, ids_sqlite),
     "history": (History, ids_history),
+    "parquet": (partial(Parquet, rows_max=1_500, fsync=False), ids_parquet),
 }
+
+
+ANY = {**STORES, "postgres": (make_postgres, ids_postgres)}
+"""Also those that write no file of their own."""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[None]:
+    # No autovacuum: it would free space for later rows before earlier ones.
+    with PostgresServer({"autovacuum": "off"}) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DSN, server.dsn)
+        yield
+
+
+@pytest.fixture(params=list(ANY))
+def any_store(request: pytest.FixtureRequest) -> tuple[Any, Callable[[Path], list[str]]]:
+    if request.param == "postgres":
+        request.getfixturevalue("postgres")
+    return ANY[request.param]
 
 
 @pytest.fixture(params=list(STORES))
@@ -84,8 +139,8 @@ def expected(numbers: Sequence[int], items: int = 2) -> list[str]:
     return [f"m{number}-{index}" for number in numbers for index in range(items)]
 
 
-def test_what_is_stored_is_there_and_in_order(store: Any, tmp_path: Path) -> None:
-    make, read = store
+def test_what_is_stored_is_there_and_in_order(any_store: Any, tmp_path: Path) -> None:
+    make, read = any_store
     pipeline = make(path=str(tmp_path / "new" / "out"))
     pipeline.store([message(1), message(2)])
     pipeline.store([message(3)])
@@ -93,8 +148,8 @@ def test_what_is_stored_is_there_and_in_order(store: Any, tmp_path: Path) -> Non
     assert read(tmp_path / "new" / "out") == expected([1, 2, 3])
 
 
-def test_a_message_is_stored_once(store: Any, tmp_path: Path) -> None:
-    make, read = store
+def test_a_message_is_stored_once(any_store: Any, tmp_path: Path) -> None:
+    make, read = any_store
     pipeline = make(path=str(tmp_path / "out"))
     pipeline.store([message(1), message(1)])
     pipeline.store([message(1), message(2)])
@@ -106,8 +161,8 @@ def test_a_message_is_stored_once(store: Any, tmp_path: Path) -> None:
     assert read(tmp_path / "out") == expected([1, 2, 3])
 
 
-def test_messages_without_items_and_empty_batches(store: Any, tmp_path: Path) -> None:
-    make, read = store
+def test_messages_without_items_and_empty_batches(any_store: Any, tmp_path: Path) -> None:
+    make, read = any_store
     pipeline = make(path=str(tmp_path / "out"))
     pipeline.store([])
     pipeline.store([message(1, items=0)])
@@ -116,8 +171,8 @@ def test_messages_without_items_and_empty_batches(store: Any, tmp_path: Path) ->
     assert read(tmp_path / "out") == expected([2])
 
 
-def test_readers_see_whole_batches_while_it_is_written(store: Any, tmp_path: Path) -> None:
-    make, read = store
+def test_readers_see_whole_batches_while_it_is_written(any_store: Any, tmp_path: Path) -> None:
+    make, read = any_store
     pipeline = make(path=str(tmp_path / "out"))
     for number in range(5):
         pipeline.store([message(number)])
@@ -160,9 +215,9 @@ def test_removing_an_output_lets_it_start_over(store: Any, tmp_path: Path) -> No
 
 KILLED = """
 import sys
-from tests.contract.test_pipelines import STORES, message
+from tests.contract.test_pipelines import ANY, message
 kind, path, batches, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-pipeline = STORES[kind][0](path=path)
+pipeline = ANY[kind][0](path=path)
 print("ready", flush=True)
 for batch in range(batches):
     pipeline.store([message(number) for number in range(batch * size, (batch + 1) * size)])
@@ -171,9 +226,13 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("kind", list(STORES))
-def test_killed_at_any_instant_and_everything_delivered_again(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", list(ANY))
+def test_killed_at_any_instant_and_everything_delivered_again(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """A real process stores everything from the first message on and is killed, again and again, at random instants."""
+    if kind == "postgres":
+        request.getfixturevalue("postgres")
     batches, size, kills, dice = 400, 10, 0, random.Random(kind)
     path = tmp_path / "out"
     deadline = time.monotonic() + 100
@@ -191,12 +250,13 @@ def test_killed_at_any_instant_and_everything_delivered_again(kind: str, tmp_pat
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-    assert STORES[kind][1](path) == expected(range(batches * size))
+    assert ANY[kind][1](path) == expected(range(batches * size))
 
 
 FULL = """
 import resource, sys
 from crawler.error import Unavailable
+from crawler.view import LogEntry
 from pathlib import Path
 from tests.contract.test_pipelines import STORES, expected, message
 make, read = STORES[sys.argv[1]]

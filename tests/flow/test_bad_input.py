@@ -161,7 +161,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
 def test_an_output_of_another_kind(tmp_path: Path) -> None:
     crawl = Crawl(tmp_path, ["http://127.0.0.1:1/"], out="out.xls")
     assert crawl.run()["exit"] == 2
-    assert ".jsonl, .csv, .db" in crawl.errors
+    assert ".jsonl, .jsonl.gz, .jsonl.zst, .csv" in crawl.errors
     assert not crawl.state.exists()
 
 

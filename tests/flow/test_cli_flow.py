@@ -251,7 +251,14 @@ def test_fetch_shows_the_way_and_what_was_found(site: Site) -> None:
     found = json.loads(crawler("fetch", site.url, "--json").stdout)
     assert found["items"][0]["data"]["h1"] == "Ü"
     assert crawler("fetch", site.url, "--body").stdout.startswith("<title>T 0</title>")
-    assert site.asked["/robots.txt"] == 0
+    assert site.asked["/robots.txt"] == 2, "asked to be shown, but not for --body"
+    assert "HTTP/1.1 200 OK" in done.stdout
+    assert "address   127.0.0.1" in done.stdout
+    assert re.search(r"^time      name 0\.0.*first byte \d\.\d{3} s, total", done.stdout, re.MULTILINE)
+    assert re.search(r"^robots    allowed", done.stdout, re.MULTILINE)
+    assert (found["status_line"], found["address"]) == ("HTTP/1.1 200 OK", "127.0.0.1")
+    assert found["timing"]["total_s"] >= found["timing"]["first_byte_s"] > 0
+    assert found["hops"][0]["address"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(("path", "said"), [("gone", "http_404"), ("old", "redirects_max")])

@@ -14,6 +14,7 @@ import uvloop
 
 from crawler.error import SiteError
 from crawler.fetch import Fetcher
+from crawler.guard import Guard
 from crawler.model import Request
 from crawler.response import Response
 from crawler.robots import ROBOTS_BYTES_MAX
@@ -22,6 +23,7 @@ from crawler.version import VERSION
 from tests.sites.nasty import PAGE, Nasty
 
 GUARD_S = 30.0
+OPEN = Guard(allow=["127.0.0.1"])
 QUICK = FetchTable(connect_s=5.0, first_byte_s=0.5, total_s=1.5, body_bytes_max=2_000_000, decoded_bytes_max=8_000_000)
 PATIENT = FetchTable(body_bytes_max=2_000_000, decoded_bytes_max=8_000_000)
 
@@ -30,7 +32,7 @@ Use = Callable[[Fetcher, Nasty], Awaitable[Any]]
 
 def with_site(use: Use, settings: FetchTable = PATIENT) -> Any:
     async def main() -> Any:
-        async with asyncio.timeout(GUARD_S), Nasty() as site, Fetcher(settings) as fetcher:
+        async with asyncio.timeout(GUARD_S), Nasty() as site, Fetcher(settings, guard=OPEN) as fetcher:
             return await use(fetcher, site)
 
     return asyncio.run(main())
@@ -274,7 +276,7 @@ def test_the_same_on_the_loop_that_workers_use() -> None:
         return response.redirect or str(response.status)
 
     async def main() -> list[str]:
-        async with asyncio.timeout(GUARD_S), Nasty() as site, Fetcher(QUICK) as fetcher:
+        async with asyncio.timeout(GUARD_S), Nasty() as site, Fetcher(QUICK, guard=OPEN) as fetcher:
             return [(await one(fetcher, site.url(path))).replace(site.url(""), "") for path in paths]
 
     expected = [
@@ -323,7 +325,7 @@ def unused_port() -> int:
 
 
 async def error_of(url: str, settings: FetchTable = PATIENT) -> SiteError:
-    async with asyncio.timeout(GUARD_S), Fetcher(settings) as fetcher:
+    async with asyncio.timeout(GUARD_S), Fetcher(settings, guard=OPEN) as fetcher:
         with pytest.raises(SiteError) as raised:
             await fetcher.fetch(Request(url=url))
     return raised.value

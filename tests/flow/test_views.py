@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from crawler.model import LOG_KIND, LogEntry, Message, Record
+from crawler.model import LOG_KIND, Message, Record
+from crawler.view import LogEntry
 from pipelines.history import History, entries
 
 PAGES = 30

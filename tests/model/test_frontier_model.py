@@ -28,7 +28,8 @@ from crawler.url import host as host_of
 from crawler.view import Shard
 from tests.contract.frontiers import ADAPTERS, START_MS, FakeClock, balanced, request_id
 
-HOSTS = ("a.test", "b.test", "c.test")
+HOSTS = ("a.test", "www.a.test", "c.test")
+"""Of two domains."""
 WORKERS = ("w1", "w2", "w3")
 PRODUCERS = ("seeds", "w1/links")
 
@@ -46,19 +47,25 @@ RULES = st.builds(
     host_backoff_s=st.just(1.0),
     pages_max=st.sampled_from([0, 0, 6]),
     bytes_max=st.sampled_from([0, 0, 500]),
+    latency_factor=st.sampled_from([0.0, 2.0]),
+    delay_max_s=st.sampled_from([2.0, 60.0]),
+    per_domain=st.sampled_from([0, 0, 0, 1, 2]),
+    hours=st.sampled_from([(), (), (), ("22:00-22:20", "22:30-22:00")]),
 )
 REQUESTS = st.lists(
     st.builds(
-        lambda scheme, host, page, priority, wait_s: Request(
+        lambda scheme, host, page, priority, wait_s, visit: Request(
             url=f"{scheme}://{host}/{page}",
             priority=priority,
             not_before_ms=START_MS + wait_s * 1000 if wait_s else 0,
+            visit=visit,
         ),
         st.sampled_from(["http", "http", "http", "https"]),
         st.sampled_from(HOSTS),
         st.integers(0, 15),
         st.sampled_from([0, 0, 0, 9]),
         st.sampled_from([0, 0, 0, 5, 40]),
+        st.sampled_from([0, 0, 0, 1, 2]),
     ),
     max_size=8,
 )
@@ -66,7 +73,9 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Done, reason=st.sampled_from(["", "", "redirect"]), bytes=st.just(100), items=st.just(2)),
     st.builds(Retry, st.sampled_from([0.0, 0.5, 7.0]), st.just("http_500")),
     st.builds(Retry, st.sampled_from([0.0, 3.0]), st.just("http_503"), st.just("host")),
+    st.builds(Retry, st.just(0.0), st.just("connect"), st.just("host")),
     st.builds(Bury, st.just("http_404"), st.just("gone")),
+    st.just(Done("robots", fetched=False)),
 )
 SETTINGS = settings(
     max_examples=60,
@@ -76,6 +85,7 @@ SETTINGS = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+TIMES_S = st.lists(st.sampled_from([0.0, 0.2, 3.0, 700.0]), max_size=4)
 WAITS_S = st.sampled_from([0.001, 0.3, 1.4, 1.501, 2.0, 5.1, 10.0, 11.0, 25.0, 1000.0, -2.0, -30.0])
 
 
@@ -154,7 +164,12 @@ class Comparison(RuleBasedStateMachine):
     def settle_some(self, data: st.DataObject, outcomes: list[Outcome]) -> None:
         self.both("settle", [Settlement(self.pick(data, self.tokens), outcome) for outcome in outcomes])
 
-    @rule(data=st.data(), verb=st.sampled_from(["fetched", "fetched", "release", "renew"]), count=st.integers(1, 4))
+    @rule(data=st.data(), seconds=TIMES_S, count=st.integers(1, 4))
+    @precondition(lambda self: self.tokens)
+    def fetched(self, data: st.DataObject, seconds: list[float], count: int) -> None:
+        self.both("fetched", [self.pick(data, self.tokens) for _ in range(count)], seconds)
+
+    @rule(data=st.data(), verb=st.sampled_from(["release", "renew"]), count=st.integers(1, 4))
     @precondition(lambda self: self.tokens)
     def touch(self, data: st.DataObject, verb: str, count: int) -> None:
         self.both(verb, [self.pick(data, self.tokens) for _ in range(count)])
@@ -181,18 +196,23 @@ class Comparison(RuleBasedStateMachine):
         self.clock.wait(seconds)
 
     @rule(
-        host=st.sampled_from(HOSTS), scheme=st.sampled_from(["http", "https"]), expires_s=st.sampled_from([4.0, 9000.0])
+        host=st.sampled_from(HOSTS),
+        scheme=st.sampled_from(["http", "https"]),
+        expires_s=st.sampled_from([4.0, 9000.0]),
+        asked_s=st.sampled_from([0.0, 0.0, 0.3, 4.0]),
     )
-    def set_robots(self, host: str, scheme: str, expires_s: float) -> None:
-        self.both("set_host", host, robots=Robots(origin=f"{scheme}://{host}", text="x", expires_s=expires_s))
+    def set_robots(self, host: str, scheme: str, expires_s: float, asked_s: float) -> None:
+        robots = Robots(origin=f"{scheme}://{host}", text="x", expires_s=expires_s)
+        self.both("set_host", host, robots=robots, crawl_delay_s=asked_s)
 
     @rule(
         host=st.sampled_from(HOSTS),
-        delay_s=st.sampled_from([None, 0.0, 2.5]),
+        delay_s=st.sampled_from([None, -1.0, 0.0, 2.5]),
+        per_host=st.sampled_from([None, -1, 0, 3]),
         pause_s=st.sampled_from([None, None, 0.0, 4.0]),
     )
-    def set_host(self, host: str, delay_s: float | None, pause_s: float | None) -> None:
-        self.both("set_host", host, delay_s=delay_s, pause_s=pause_s)
+    def set_host(self, host: str, delay_s: float | None, per_host: int | None, pause_s: float | None) -> None:
+        self.both("set_host", host, delay_s=delay_s, per_host=per_host, pause_s=pause_s)
 
     @rule(
         verb=st.sampled_from(["kick", "drop"]),

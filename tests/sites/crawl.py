@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,13 @@ class Crawl:
     def dead(self) -> tuple[DeadLetter, ...]:
         with self.frontier() as frontier:
             return frontier.dead(limit=10_000)
+
+
+def children(pid: int) -> list[int]:
+    """Of a running command: workers, consumers and seeder alike."""
+    with suppress(FileNotFoundError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def urls_of_jsonl(path: Path) -> Counter[str]:

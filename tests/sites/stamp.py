@@ -24,8 +24,8 @@ class Stamp(NamedTuple):
 class StampServer:
     """Listens on every address of the machine; `with StampServer(answer, slow_s) as server: server.port`."""
 
-    def __init__(self, answer: Answer, *, slow_s: float = 0.0) -> None:
-        """`slow_s`: every answer takes so long."""
+    def __init__(self, answer: Answer, *, slow_s: float | Callable[[str, str], float] = 0.0) -> None:
+        """`slow_s`: every answer takes so long; or how long, by address and path."""
         self._answer = answer
         self._slow_s = slow_s
         self._loop = asyncio.new_event_loop()
@@ -61,8 +61,9 @@ class StampServer:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 came = monotonic()
                 path = head.split(b" ", 2)[1].decode()
-                if self._slow_s:
-                    await asyncio.sleep(self._slow_s)
+                slow_s = self._slow_s(address, path) if callable(self._slow_s) else self._slow_s
+                if slow_s:
+                    await asyncio.sleep(slow_s)
                 status, headers, body = self._answer(address, path)
                 lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
                 answer = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body

@@ -74,6 +74,86 @@ def test_prescan(head: bytes, expected: str | None) -> None:
     assert prescan(head) == expected
 
 
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        # "Prescan a byte stream", step 3: an XML declaration in UTF-16
+        (b"<\0?\0x\0m\0l\0", "utf-16le"),
+        (b"\0<\0?\0x\0m\0l", "utf-16be"),
+        # "Get an XML encoding"
+        (b"<?xml encoding='koi8-r'?>", "koi8-r"),
+        (b'<?xml version="1.0" encoding  =\n "koi8-r" standalone="yes"?>', "koi8-r"),
+        (b"<?xml encoding='utf-16'?>", "utf-8"),
+        (b"<?xml encoding=' koi8-r'?>", None),  # a space within is no label there
+        (b"<?xml encoding=koi8-r?>", None),  # quotes are needed
+        (b"<?xml encoding='koi8-r'", None),  # never closed
+        (b"<?xml encoding=\"koi8-r'?>", None),
+        (b" <?xml encoding='koi8-r'?>", None),  # not at the start
+        (b"<?XML encoding='koi8-r'?>", None),
+        # "Extracting a character encoding from a meta element"
+        (b"<meta http-equiv=content-type content='charset charset=koi8-r'>", "koi8-r"),
+        (b"<meta http-equiv=content-type content='text/html;charset=koi8-r;x'>", "koi8-r"),
+        (b"<meta http-equiv=content-type content='charset = \"koi8-r'>", None),  # the quote is never closed
+        (b"<meta http-equiv=content-type content=charset=koi8-r>", "koi8-r"),
+        (b"<meta http-equiv=content-type content='charset=utf-16le'>", "utf-8"),
+    ],
+)
+def test_prescan_of_declarations(head: bytes, expected: str | None) -> None:
+    assert prescan(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        # Encoding standard §4.2: labels in any case, without the whitespace around them
+        ("\t ISO-8859-1\r\n", "windows-1252"),
+        ("us-ascii", "windows-1252"),
+        ("latin5", "windows-1254"),
+        ("tis-620", "windows-874"),
+        ("ks_c_5601-1987", "euc-kr"),
+        ("x-sjis", "shift_jis"),
+        ("chinese", "gbk"),
+        ("big5-hkscs", "big5"),
+        ("logical", "iso-8859-8-i"),
+        ("unicode-1-1-utf-8", "utf-8"),
+        ("unicodefffe", "utf-16be"),
+        ("ucs-2", "utf-16le"),
+        ("iso-2022-kr", "replacement"),
+        ("hz-gb-2312", "replacement"),
+        ("x-user-defined", "x-user-defined"),
+    ],
+)
+def test_labels(label: str, name: str) -> None:
+    assert encoding_of(b"x", label).name == name
+
+
+@pytest.mark.parametrize("label", ["utf-7", "utf-32", "cp1252x", "", "\x0butf-8", "unknown"])
+def test_what_is_no_label(label: str) -> None:
+    assert encoding_of(b"x", label).source == "default"
+
+
+@pytest.mark.parametrize(
+    ("body", "label", "text"),
+    [
+        # Encoding standard §9: bytes that stand for nothing in windows-125x are control characters below A0
+        (b"a\x81\x8d\x80", "windows-1252", "a\x81\x8d\u20ac"),
+        (b"\x98", "windows-1251", "\x98"),
+        (b"\xaa\x81", "windows-1253", "\ufffd\x81"),
+        (b"\xfc\x80\xdb", "windows-874", "\ufffd\u20ac\ufffd"),
+        # §10: gbk is decoded as gb18030, with the euro at 80
+        (b"\x80\xd6\xd0\x81\x30\x81\x30", "gb2312", "\u20ac\u4e2d\x80"),
+        # §14.1 and §14.5
+        (b"anything", "iso-2022-cn", "\ufffd"),
+        (b"", "iso-2022-cn", ""),
+        (b"a\x80\xff", "x-user-defined", "a\uf780\uf7ff"),
+        # §8.1.1: as many U+FFFD as there are maximal subparts
+        (b"a\xf0\x9f\x92b\xed\xa0\x80", "utf-8", "a\ufffdb\ufffd\ufffd\ufffd"),
+    ],
+)
+def test_decoders(body: bytes, label: str, text: str) -> None:
+    assert decode(body, label)[0] == text
+
+
 def test_a_late_meta_counts() -> None:
     assert encoding_of(b"<!--" + b"x" * 5_000 + b"-->" + META).name == "iso-8859-2"
 

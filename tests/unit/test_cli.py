@@ -20,7 +20,7 @@ from crawler.settings import Settings
 from crawler.version import VERSION
 
 COMMANDS = (
-    *("run", "seed", "work", "store", "status", "monitor", "explain", "peek", "purge", "dead"),
+    *("run", "seed", "work", "store", "status", "monitor", "explain", "peek", "purge", "dead", "items"),
     *("check", "fetch", "ls", "pause", "resume", "rm"),
 )
 VERBS = ("ls", "show", "kick", "drop")
@@ -243,6 +243,14 @@ def test_check_says_a_line_each(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert lines == [["ok", "settings"], ["ok", "spider"], ["ok", "pipeline"], ["FAIL", "pipeline"], ["ok", "state"]]
     assert main(["check"]) == 0
     assert main(["check", "--set", "wrong.key=1"]) == 2
+    capsys.readouterr()
+    session = ["--set", 'session.proxies=["http://u:hush@p.example"]', "--set", 'guard.allow=["10.0.0.0/8"]']
+    assert main(["check", *session, "--set", "fetch.verify=false"]) == 0
+    out, err = capsys.readouterr()
+    assert "guard on, open: 10.0.0.0/8, cookies off, proxy http://***@p.example:80" in out
+    assert "hush" not in out + err
+    assert "warning: fetch.verify = false" in err
+    assert main(["check", "--set", 'guard.allow=["no host"]']) == 2
     assert list(tmp_path.iterdir()) == [tmp_path / "shop.toml"], "a check creates nothing"
 
 

@@ -224,6 +224,16 @@ def test_what_was_in_memory_cannot_be_looked_at_later() -> None:
 
 def test_the_way_on_is_quoted_for_a_shell_and_never_fresh() -> None:
     assert summary.repeat(["run", "http://x/?a=1&b", "--fresh"]) == "crawler run 'http://x/?a=1&b'"
+    secret = [
+        'session.proxies=["http://u:hush@p", "http://v:hush@q"]',
+        "redis.password=hush",
+        'session.hosts={"h"={token="hush"}}',
+    ]
+    shown = summary.repeat(["run", "http://x/@y", *secret, "frontier.url=redis://:hush@h/0"])
+    assert "hush" not in shown
+    assert shown.startswith("crawler run http://x/@y ")
+    assert summary.repeat(["run", "crawl.hosts=x"]) == "crawler run crawl.hosts=x"
+    assert "http://***@p" in shown
 
 
 def test_the_report_as_json_has_every_field_and_the_exit_code() -> None:

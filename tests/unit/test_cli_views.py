@@ -19,12 +19,12 @@ from crawler import app
 from crawler.cli import main
 from crawler.cli.monitor import line
 from crawler.cli.overview import text
-from crawler.cli.status import Watch
+from crawler.cli.status import Watch, mean, unconsumed
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import LOG_KIND, Bury, Done, LogEntry, Message, Outcome, Record, Request, Retry, Rules, Settlement
+from crawler.model import LOG_KIND, Bury, Done, Message, Outcome, Record, Request, Retry, Rules, Settlement
 from crawler.settings import Settings
 from crawler.url import fingerprint
-from crawler.view import Counts, Finish, Host, QueueCounts, Shard, Transition, WorkerRow
+from crawler.view import Counts, Finish, Host, LogEntry, QueueCounts, Shard, Transition, WorkerRow
 from pipelines.history import History
 
 STATE = ".crawler/shop.db"
@@ -229,12 +229,35 @@ class TestExplain:
         with app.open_frontier(Settings(), STATE) as frontier:
             frontier.set_host("a.example", delay_s=7.0, pause_s=900.0)
         run("explain", "http://a.example/next")
-        assert "a.example, not asked for another 15:00, delay 7.0 s, ready 2" in capsys.readouterr().out.replace(
-            "14:59", "15:00"
-        )
+        said = "a.example, not asked for another 15:00, delay 7.0 s (its own in the settings), ready 2"
+        assert said in capsys.readouterr().out.replace("14:59", "15:00")
 
     @pytest.mark.parametrize(
-        ("text", "allowed"), [("User-agent: *\nDisallow: /n", "forbidden"), ("", "allowed"), (None, "unknown")]
+        ("said", "reason"),
+        [
+            ("delay 6.0 s (it answers in 3.0 s)", ""),
+            ("delay 2.0 s (slowed down 1 step because it answered 429 or 503)", "http_429"),
+            ("delay 9.0 s (Crawl-delay in its robots.txt)", "crawl delay"),
+        ],
+    )
+    def test_what_decides_on_a_hosts_delay(self, said: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+        from crawler.model import Retry, Robots, Settlement
+
+        with app.open_frontier(Settings(), STATE) as frontier:
+            frontier.add([Request(url="http://c.example/")])
+            asked_s = 9.0 if reason == "crawl delay" else 0.0
+            frontier.set_host("c.example", robots=Robots(origin="http://c.example"), crawl_delay_s=asked_s)
+            leases = frontier.lease(9, worker="w", request_id="f" * 32).leases
+            token = next(lease.token for lease in leases if lease.host == "c.example")
+            if reason == "http_429":
+                frontier.settle([Settlement(token, Retry(0.0, reason, "host"))])
+            elif not reason:
+                frontier.fetched([token], [3.0])
+        run("explain", "http://c.example/")
+        assert said in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("text", "allowed"), [("User-agent: *\nDisallow: /n", "forbidden by line 2: Disallow: /n"), ("", "allowed"), (None, "unknown")]
     )
     def test_robots(self, text: str | None, allowed: str, capsys: pytest.CaptureFixture[str]) -> None:
         from crawler.model import Robots
@@ -423,27 +446,61 @@ class TestOverview:
     def test_hosts_with_what_they_say(self) -> None:
         hosts = (
             Host(name="10.0.0.7", ready=5, in_flight=1, delayed=2, dead=1, done=40, paused_s=1.5),
-            Host(name="b.example", ready=3, down=True, failures=6, delay_s=2.0),
+            Host(name="b.example", ready=3, down=True, failures=6, delay_s=2.0, pace_s=2.0, pacer="own"),
+            Host(name="c.example", slow=3, pace_s=8.0, pacer="slow"),
             Host(name="\x1b[31m.example", done=1),
         )
         shown = text(view(hosts=hosts, rates={"10.0.0.7": 12.34}), 120)
         rows = [line.split("  ") for line in shown.splitlines()]
-        cells = [[cell.strip() for cell in row if cell.strip()] for row in rows][-4:]
+        cells = [[cell.strip() for cell in row if cell.strip()] for row in rows][-5:]
         assert cells == [
             ["host", "ready", "in flight", "delayed", "dead", "done", "next due", "done/s", "delay", "failures"],
             ["10.0.0.7", "5", "1", "2", "1", "40", "in 1.5 s", "12.3", "-", "0"],
-            ["b.example", "3", "0", "0", "0", "0", "down", "-", "2.0 s", "6"],
+            ["b.example", "3", "0", "0", "0", "0", "down", "-", "2.0 s own", "6"],
+            ["c.example", "0", "0", "0", "0", "0", "-", "-", "8.0 s slow x3", "0"],
             ["\\x1b[31m.example", "0", "0", "0", "0", "1", "-", "-", "-", "0"],
         ]
 
     def test_rates_are_those_since_the_last_look(self) -> None:
         watch = Watch()
-        watch.note(10.0, Counts(pages=100), [Host(name="a", done=50)])
-        assert (watch.pages_per_second(), watch.rates()) == (None, {})
-        watch.note(12.0, Counts(pages=110), [Host(name="a", done=56), Host(name="b", done=9)])
+        watch.note(10.0, Counts(pages=100), [Host(name="a", done=50)], {"out": QueueCounts(done=7)})
+        assert (watch.pages_per_second(), watch.rates(), watch.stored_per_second()) == (None, {}, {})
+        later = {"out": QueueCounts(done=27), "new": QueueCounts(done=3)}
+        watch.note(12.0, Counts(pages=110), [Host(name="a", done=56), Host(name="b", done=9)], later)
         assert (watch.pages_per_second(), watch.rates()) == (5.0, {"a": 3.0})
-        watch.note(14.0, Counts(pages=110), [Host(name="b", done=13)])
+        assert watch.stored_per_second() == {"out": 10.0}
+        watch.note(14.0, Counts(pages=110), [Host(name="b", done=13)], later)
         assert (watch.pages_per_second(), watch.rates()) == (0.0, {"b": 2.0})
+        assert watch.stored_per_second() == {"out": 0.0, "new": 0.0}
+
+    def test_a_row_for_each_pipeline(self) -> None:
+        queues = {
+            "out": QueueCounts(ready=1_200, leased=200, delayed=3, dead=2, done=90_000, oldest_ready_s=2.5),
+            "prices": QueueCounts(done=5),
+        }
+        shown = text(view(queues=queues, stored_per_second={"out": 812.4}, unconsumed=["prices"]), 120)
+        rows = [line.split() for line in shown.splitlines()]
+        head = rows.index(["queue", "ready", "leased", "delayed", "dead", "stored", "stored/s", "oldest"])
+        assert rows[head + 1] == ["out", "1,200", "200", "3", "2", "90,000", "812", "2.5", "s"]
+        assert rows[head + 2] == ["prices", "0", "0", "0", "0", "5", "-", "-"]
+        assert "nobody takes from queue prices: crawler store prices --state .crawler/shop.db" in shown
+        assert "why messages are dead: crawler dead ls --items --state .crawler/shop.db" in shown
+
+    @pytest.mark.parametrize(
+        ("counts", "alone"),
+        [
+            (QueueCounts(ready=1, oldest_ready_s=11), True),
+            (QueueCounts(ready=1, oldest_ready_s=9), False),
+            (QueueCounts(ready=1, leased=1, oldest_ready_s=99), False),
+            (QueueCounts(done=5), False),
+        ],
+    )
+    def test_a_queue_that_nobody_consumes(self, counts: QueueCounts, alone: bool) -> None:
+        assert unconsumed({"out": counts}) == (["out"] if alone else [])
+
+    def test_the_mean_since_the_crawl_began(self) -> None:
+        assert mean({"out": QueueCounts(done=50)}, 10.0) == {"out": 5.0}
+        assert mean({"out": QueueCounts(done=50)}, 0.0) == {}
 
 
 def test_status_has_it_all_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from crawler.codec import encode_message
 from crawler.error import SettingsError, SpiderError
 from crawler.harvest import Harvest, Limits, harvest
 from crawler.model import Item, Request
@@ -362,3 +363,40 @@ def test_out_of_scope_is_counted() -> None:
 def test_a_bad_pattern_is_a_settings_error(options: dict[str, list[str]]) -> None:
     with pytest.raises(SettingsError, match="scope"):
         Scope(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1_000, 5_000, 20_000])
+def test_items_of_one_kind_that_are_too_large_together_bury_the_page(size: int) -> None:
+    """The limit is on the message as it is sent; items of other kinds travel in another one."""
+    text = "x" * 400
+
+    def parse(count: int, kinds: int = 1) -> Callable[[Page], Any]:
+        return lambda page: [page.item(f"kind{number % kinds}", text=text, n=number) for number in range(count)]
+
+    fits = max(n for n in range(1, 60) if n * (400 + 100) + 400 < size)
+    (message,) = run(parse(fits), message_bytes_max=size).messages
+    assert len(encode_message(message)) <= size
+    reason, detail = refused(parse(size // 400 + 1), message_bytes_max=size)
+    assert (reason, str(size) in detail) == ("message_max", True)
+    assert len(run(parse(2 * fits, 2), message_bytes_max=size).messages) == 2
+
+
+def test_one_item_that_is_too_large() -> None:
+    assert refused(lambda page: [page.item("a", text="x" * 2_000)], message_bytes_max=2_000)[0] == "message_max"
+    assert refused(lambda page: [page.item("a", text="x" * 17_000_000)])[0] == "message_max"
+
+
+def test_the_largest_message_is_not_larger_than_the_limit() -> None:
+    for length in range(500, 700, 7):
+        try:
+            (message,) = run(
+                lambda page, length=length: [page.item("a", text="x" * length)], message_bytes_max=1_000
+            ).messages
+        except SpiderError:
+            continue
+        assert len(encode_message(message)) <= 1_000
+
+
+def test_a_kind_fits_a_routing_key() -> None:
+    assert run(lambda page: [page.item("k" * 255)]).items == 1
+    assert refused(lambda page: [page.item("k" * 256)])[0] == "spider_item"

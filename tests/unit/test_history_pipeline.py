@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import msgspec
 import pytest
 
 from crawler.error import BadUrl, SettingsError
-from crawler.model import LOG_KIND, LogEntry, Message, Record, Request
+from crawler.model import LOG_KIND, Message, Record, Request
 from crawler.url import fingerprint
-from pipelines.history import Event, History, entries
+from crawler.view import LogEntry
+from pipelines.history import Event, History, entries, latest
 
 ENTRY = LogEntry(
     fingerprint=-5,
@@ -95,3 +98,46 @@ def test_what_is_no_history(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database " * 100)
     with pytest.raises(SettingsError, match="text"):
         entries(tmp_path / "text")
+
+
+def _entry(number: int, visit: int = 0, **fields: object) -> Message:
+    entry = LogEntry(fingerprint=number, outcome="done", **fields)  # type: ignore[arg-type]
+    record = Record(f"{number}-{visit}", msgspec.Raw(msgspec.json.encode(entry)))
+    url, at = f"http://a.test/{number}", f"2025-01-0{visit + 1}T00:00:00.000Z"
+    return Message(id=record.id, kind=LOG_KIND, url=url, fetched_at=at, spider="s", visit=visit, records=(record,))
+
+
+def test_the_last_outcome_of_each_page_in_pieces(tmp_path: Path) -> None:
+    history = History(path=str(tmp_path / "h"))
+    history.store([_entry(number, visit) for visit in range(3) for number in range(-5, 6)])
+    history.close()
+    first = latest(tmp_path / "h", limit=4)
+    assert [(event.entry.fingerprint, event.visit) for event in first] == [(-5, 2), (-4, 2), (-3, 2), (-2, 2)]
+    rest = latest(tmp_path / "h", after=-2, limit=100)
+    assert [event.entry.fingerprint for event in rest] == list(range(-1, 6))
+    assert latest(tmp_path / "h", after=5) == latest(tmp_path / "none") == ()
+
+
+def test_a_file_of_the_first_version_is_read_and_taken_on(tmp_path: Path) -> None:
+    old = (
+        *("number INTEGER PRIMARY KEY", "id TEXT NOT NULL UNIQUE", "url TEXT", "at TEXT", "visit INTEGER"),
+        *("fingerprint INTEGER", "outcome TEXT", "reason TEXT", "detail TEXT", "status INTEGER", "seconds REAL"),
+        *("bytes INTEGER", "items INTEGER", "links INTEGER", "attempt INTEGER", "depth INTEGER", "worker TEXT"),
+    )
+    with closing(sqlite3.connect(tmp_path / "h")) as db:
+        db.execute(f"CREATE TABLE log({', '.join(old)})")
+        db.execute("CREATE INDEX log_fingerprint ON log(fingerprint)")
+        db.execute("CREATE TABLE part(name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO part VALUES ('history', 1)")
+        db.execute("INSERT INTO log VALUES (1, 'x', 'u', 'a', 0, 7, 'done', '', '', 200, 0.5, 1, 2, 3, 1, 0, 'w1')")
+        db.commit()
+    (event,) = entries(tmp_path / "h")
+    assert event.entry == LogEntry(
+        fingerprint=7, outcome="done", status=200, seconds=0.5, bytes=1, items=2, links=3, worker="w1"
+    )
+    history = History(path=str(tmp_path / "h"))
+    history.store([_entry(7, 1, etag='"1"', method="detail", simhash=-5)])
+    history.close()
+    assert [event.entry.etag for event in entries(tmp_path / "h", fingerprint=7)] == ["", '"1"']
+    assert latest(tmp_path / "h")[0].entry.simhash == -5
+    History(path=str(tmp_path / "h")).close()

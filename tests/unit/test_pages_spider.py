@@ -67,7 +67,8 @@ def test_every_field() -> None:
 def test_links_in_scope_are_followed() -> None:
     found = harvested(Pages(), ARTICLE)
     assert [(request.url, request.depth, request.to) for request in found.found] == [
-        ("http://h.example/a/c", 2, "parse")
+        ("http://h.example/a/c", 2, "parse"),
+        ("http://h.example/canonical", 2, "parse"),
     ]
     assert found.skipped == {"scope": 1}
 

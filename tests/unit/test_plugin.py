@@ -89,3 +89,28 @@ def test_code_that_does_not_import(tmp_path: Path, spec: str, code: str, message
             plugin.load(spec)
         assert f"{spec}: does not import: " in str(caught.value)
         assert message.replace("{file}", str(tmp_path.resolve() / "broken_one.py")) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "statement", "extra"),
+    [
+        ("pyarrow", "import pyarrow.parquet", "parquet"),
+        ("psycopg", "from psycopg import sql", "postgres"),
+        ("warcio", "import warcio", "warc"),
+        ("jsonschema_rs", "import jsonschema_rs", "schema"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    package: str, statement: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)  # as Python itself says that a module is not there
+    Path("needs.py").write_text(f"{statement}\nclass Store: pass\n")
+    with pytest.raises(SettingsError, match=rf"needs {package}.*: pip install 'crawler-pipeline\[{extra}\]'"):
+        plugin.load("needs.py:Store")
+
+
+def test_another_missing_module_is_no_extra() -> None:
+    assert plugin.missing_extra("x", ModuleNotFoundError("no", name="pyarrowx")) is None
+    assert plugin.missing_extra("x", ImportError("no", name="pyarrow")) is None

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from crawler.error import SettingsError
-from crawler.frontier.redis.address import Address, is_redis, parse, split
+from crawler.frontier.redis.address import Address, parse, split
+from crawler.home import is_redis
 from crawler.settings import load
 from crawler.tables import RedisTable
 

@@ -16,8 +16,9 @@ import pytest
 
 from crawler.error import SettingsError, SiteError
 from crawler.frontier.memory import MemoryFrontier
-from crawler.model import Added, Request, Rules
+from crawler.model import Added, CrawlRecord, Request, Rules
 from crawler.seed import REFUSALS_MAX, Refusal, SeedReport, is_list, seed
+from crawler.seed_named import NAMED_MAX
 from crawler.seed_sources import requests
 from crawler.view import Finish
 
@@ -79,6 +80,7 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
         '{"url": "http://d.com/',
         '["http://d.com/"]',
         '{"url": "d.com"}',
+        '{"url": "http://e.com/", "meta": {"deep": ' + "[" * 100_000,
     ]
     raw = "\n".join(lines).encode()
     good, bad = found(tmp_path / name, gzip.compress(raw) if name.endswith("gz") else raw)
@@ -92,6 +94,7 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
         (9, "json"),
         (10, "field"),
         (11, "not_a_url"),
+        (12, "json"),
     ]
 
 
@@ -138,10 +141,11 @@ def test_odd_csv(tmp_path: Path, text: bytes, good: list[str], bad: list[tuple[i
         (URLSET.format("<url><loc> http://a.com/?x=1&amp;y=2 </loc></url>"), ["http://a.com/?x=1&y=2"], []),
         (URLSET.format(f"\n<url>\n<loc><![CDATA[{A}]]></loc></url><url><loc>b</loc></url>"), [A], [(3, "not_a_url")]),
         (URLSET.format(f'<url><i:b xmlns:i="i"><i:loc>http://b.com/</i:loc></i:b><loc>{A}</loc></url>'), [A], []),
-        (f"<urlset><url><loc>{A}</loc></url>", [A], [(2, "sitemap")]),
+        (f"<urlset><url><loc>{A}</loc></url>\n", [A], [(2, "sitemap")]),
         (f"<urlset><url><loc>{A}</loc></x>", [A], [(1, "sitemap")]),
-        (f"<rss><url><loc>{A}</loc></url></rss>", [], [(1, "sitemap")]),
-        (f'<!DOCTYPE urlset [<!ENTITY a "{A}">]><urlset><url><loc>&a;</loc></url></urlset>', [], [(1, "sitemap")]),
+        (f"<rss><url><loc>{A}</loc></url></rss>", [], []),
+        (f"<html><url><loc>{A}</loc></url></html>", [], [(1, "sitemap")]),
+        (f'<!DOCTYPE urlset [<!ENTITY a "{A}">]><urlset><url><loc>&a;</loc></url></urlset>', [], [(1, "not_a_url")]),
         (INDEX.format("<sitemap><loc>http://a.com/1.xml</loc></sitemap>"), [], [(1, "sitemap")]),
         ("", [], [(1, "sitemap")]),
     ],
@@ -168,7 +172,7 @@ def test_sitemaps_on_the_web(tmp_path: Path) -> None:
     both = [one for one in requests("http://a.com/index.xml", chars_max=100, fetch=fetch) if one is not None]
     assert [one.url for one in both if isinstance(one, Request)] == ["http://a.com/p"]
     refusals = [(one.source, one.reason) for one in both if isinstance(one, Refusal)]
-    assert refusals == [("http://a.com/gone.xml", "http_404"), ("http://a.com/loop.xml", "sitemap")]
+    assert refusals == [("http://a.com/gone.xml", "http_404")]  # and one that names itself is read once
 
 
 @pytest.mark.parametrize(("cut", "least"), [(12, 0), (-1, 30_000), (-9, 30_000)])
@@ -304,6 +308,12 @@ class Sink:
     def add(self, batch: list[Request], *, producer: str) -> Added:
         return Added(new=len(batch))
 
+    def record(self) -> CrawlRecord:
+        return CrawlRecord(name="sink")
+
+    def update_record(self, *, named: tuple[str, ...]) -> CrawlRecord:
+        return CrawlRecord(name="sink", named=named)
+
 
 def test_memory_is_constant() -> None:
     """300,000 lines through standard input, in a process of its own."""
@@ -321,3 +331,41 @@ def seed_stdin() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = seed(Sink(), ["-"])  # type: ignore[arg-type]
     print(report.new, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+class TestNamed:
+    """Which hosts the seeds open to the workers."""
+
+    def named(self, *sources: str, fetch: Any = None) -> tuple[str, ...]:
+        with MemoryFrontier(Rules()) as frontier:
+            seed(frontier, sources, fetch=fetch)
+            return frontier.record().named
+
+    def test_urls_and_files_name_their_hosts(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text(
+            "http://b.example/1\nhttps://B.example:443/2\nhttp://127.1:8000/\nnone\nftp://x/\n"
+        )
+        found = self.named("http://a.example:80/", "not a url://", str(tmp_path / "a.txt"))
+        assert found == ("127.0.0.1:8000", "a.example", "b.example")
+
+    def test_lists_on_the_web_name_only_where_they_are(self, tmp_path: Path) -> None:
+        pages = b"<urlset><url><loc>http://10.0.0.1/</loc></url></urlset>"
+        assert self.named("http://a.example/sitemap.xml", fetch=lambda url: io.BytesIO(pages)) == ("a.example",)
+        index = tmp_path / "index.xml"
+        index.write_text("<sitemapindex><sitemap><loc>http://a.example/s.xml</loc></sitemap></sitemapindex>")
+        assert self.named(str(index), fetch=lambda url: io.BytesIO(pages)) == ()
+
+    def test_names_stand_before_the_first_request_can_be_leased(self) -> None:
+        with MemoryFrontier(Rules()) as frontier:
+            seen = []
+            seed(frontier, ["http://a.example/"], on_progress=lambda report: seen.append(frontier.record().named))
+            seed(frontier, ["http://b.example/"])
+            assert seen == [("a.example",)]
+            assert frontier.record().named == ("a.example", "b.example")
+
+    def test_there_is_a_limit_but_not_for_ones_own(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("".join(f"http://h{number}.example/\n" for number in range(NAMED_MAX + 500)))
+        own = ("http://127.0.0.1:9/", "http://[::1]/", "http://intranet/", "http://a.localhost:8/", "http://h.example/")
+        found = self.named(str(tmp_path / "a.txt"), *own)
+        assert len(found) == NAMED_MAX + 4
+        assert {"127.0.0.1:9", "[::1]", "intranet", "a.localhost:8"} < set(found)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,10 @@ class TestWorkers:
             for name in ("../../x", "ü" * 300, "a b", ".", ".."):
                 assert file.hold(name)
                 assert file.dead_workers([name]) == ()
+
+
+@pytest.mark.parametrize(("fsync", "level"), [(False, 1), (True, 2)])
+def test_each_commit_reaches_the_disk_when_asked_for(tmp_path: Path, fsync: bool, level: int) -> None:
+    """https://www.sqlite.org/pragma.html#pragma_synchronous: 1 is NORMAL, 2 is FULL."""
+    with closing(open_file(tmp_path / "a.db", SCHEMA, fsync=fsync)) as file:
+        assert file.write(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (level,)

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from crawler.error import SettingsError
-from crawler.model import LOG_KIND, LogEntry, Message, Record
-from crawler.view import Transition
+from crawler.model import LOG_KIND, Message, Record
+from crawler.view import LogEntry, Transition
 from pipelines.history import History
 from pipelines.tail import POLL_S, transitions
 

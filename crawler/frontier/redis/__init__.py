@@ -13,6 +13,7 @@ a host, with everything that belongs to it, is in one (`shards.shard_of`). The k
     …:expiry  …:held:<w>              zset, set    serials by when they lapse; by worker
     …:batches  …:given                hash, zset         request_id -> its serials; when it was given
     …:seen:<bucket>                   set     fingerprints, as integers in small sorted arrays
+    …:flying                          hash    requests in flight by registrable domain, while there is a cap
     …:robots  …:workers  …:reasons  …:down  …:producers  …:producer_names  …:producer_expiry
 
 Time is the server's clock. Nothing has a TTL, and eviction must be off: leases lapse by score.
@@ -20,6 +21,7 @@ Time is the server's clock. Nothing has a TTL, and eviction must be off: leases 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from types import TracebackType
@@ -34,7 +36,8 @@ from crawler.frontier.redis.scripts import script
 from crawler.frontier.redis.shards import CALL_MAX, PRODUCER, Shards
 from crawler.frontier.redis.viewing import peek, trace
 from crawler.frontier.redis.wire import Wire
-from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
+from crawler.hours import Hours
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, OwnPace, Request, Robots, Rules, Settlement
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 
@@ -57,6 +60,7 @@ class RedisFrontier:
     ) -> None:
         self._wire = wire
         self._rules = rules
+        self._hours = Hours(rules.hours, rules.zone)
         self._clock = clock
         self._shards = Shards(wire, name, rules, clock)
         self._reading = Reading(self._shards)
@@ -79,7 +83,8 @@ class RedisFrontier:
     # -- requests ------------------------------------------------------------------------------------------------
 
     def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
-        """Cost: one trip, with a producer and more than `CALL_MAX` requests or several shards two."""
+        """Cost: one trip, with a producer and more than `CALL_MAX` requests or several shards two; one more for every
+        `TRIP_BYTES_MAX`."""
         return admission.add(self._shards, requests, producer, self._full)
 
     def _full(self) -> bool:
@@ -87,18 +92,22 @@ class RedisFrontier:
         if self._shards.count == 1 or not self._rules.pending_max:
             return False
         counts = self.counts()
-        return counts.ready + counts.delayed >= self._rules.pending_max
+        return counts.ready + counts.delayed - counts.revisits >= self._rules.pending_max
 
     # -- leases --------------------------------------------------------------------------------------------------
 
     def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
-        """Cost: one trip; over several shards up to two, and more for a suspect when nothing else is left."""
+        """Cost: one trip; over several shards up to two, and more for a suspect when nothing else is left, and with a
+        cap by domain for hosts that are new. The hours are by this machine's clock."""
+        now = self._clock() if self._clock is not None else time.time_ns() // 1_000_000
+        if wait_s := self._hours.wait_s(now):
+            return Leased((), wait_s)
         leased, damaged = self._leasing.lease(count, worker, request_id)
         self.settle(damaged)
         return leased
 
-    def fetched(self, tokens: Sequence[str]) -> None:
-        settling.tell(self._shards, "fetched", tokens)
+    def fetched(self, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
+        settling.tell(self._shards, "fetched", tokens, seconds)
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         return settling.settle(self._shards, settlements)
@@ -114,8 +123,8 @@ class RedisFrontier:
         ended, shards = 0, list(range(self._shards.count))
         while shards:
             replies = self._shards.runs("forfeit", [(shard, (worker,)) for shard in shards])
-            ended += sum(leases + producers for leases, producers in replies)
-            shards = [shard for shard, (leases, _) in zip(shards, replies, strict=True) if leases == CALL_MAX]
+            ended += sum(leases + producers for leases, producers, _ in replies)
+            shards = [shard for shard, (_, _, more) in zip(shards, replies, strict=True) if more]
         self._leasing.forget(worker)
         return ended
 
@@ -126,15 +135,24 @@ class RedisFrontier:
         return self._reading.host(name, None if self._clock is None else self._clock())
 
     def set_host(
-        self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
+        self,
+        name: str,
+        *,
+        delay_s: float | None = None,
+        per_host: int | None = None,
+        pause_s: float | None = None,
+        robots: Robots | None = None,
+        crawl_delay_s: float = 0.0,
     ) -> None:
         origin: tuple[Any, ...] = (-1,)
         if robots is not None:
             number = origin_number(f"{robots.origin}/")
-            origin = (number, robots.origin, ms(robots.expires_s), repr(robots.expires_s), robots.text)
-        own = -1 if delay_s is None else ms(delay_s)
+            expires = ms(robots.expires_s), repr(robots.expires_s)
+            origin = (number, robots.origin, *expires, robots.text, ms(crawl_delay_s))
+        own = -1 if delay_s is None else ms(delay_s) + 1 if delay_s >= 0 else 0
+        width = -1 if per_host is None else max(-1, per_host) + 1
         pause = -1 if pause_s is None else ms(max(0.0, pause_s))
-        self._shards.run("set_host", self._shards.of(name), name, own, pause, *origin)
+        self._shards.run("set_host", self._shards.of(name), name, own, pause, width, *origin)
 
     def hosts(self, limit: int = 100) -> tuple[Host, ...]:
         """Cost: a walk over all hosts."""
@@ -209,7 +227,10 @@ class RedisFrontier:
             found = self._reading.letters_of(shard, reason=reason, host=host, print_=print_)
             numbers = (number for number, _ in found if number <= last)
             while piece := list(islice(numbers, CALL_MAX)):
-                total += self._shards.run("dead", shard, verb, "", *piece)
+                while piece:
+                    count, looked = self._shards.run("dead", shard, verb, "", *piece)
+                    total += count
+                    piece = piece[looked:]
         return total
 
     def purge(self, *, host: str | None = None) -> int:
@@ -241,21 +262,18 @@ class RedisFrontier:
         hosts: tuple[str, ...] | None = None,
         named: tuple[str, ...] | None = None,
         outputs: dict[str, str] | None = None,
+        own: dict[str, OwnPace] | None = None,
         paused: bool | None = None,
     ) -> CrawlRecord:
         """Cost: two trips, more when somebody else changes it at the same time."""
-        given = {"spider": spider, "hosts": hosts, "named": named, "outputs": outputs, "paused": paused}
+        given = {"spider": spider, "hosts": hosts, "named": named, "outputs": outputs, "own": own, "paused": paused}
         return identity.change(self._shards, {name: value for name, value in given.items() if value is not None})
 
     def clear(self) -> None:
         """At once for every shard; the old keys are removed after that, in pieces. Cost: a walk over the server's
         keys."""
         identity.clear(self._shards)
-
-    def in_use(self, role: str) -> bool:
-        """Whether a process is connected to this crawl in that role."""
-        name = f"crawler:{self._shards.name}:{role}"
-        return any(client.get("name", "") == name for client in self._wire.clients())
+        identity.change(self._shards, {"own": {}})
 
     def close(self) -> None:
         self._wire.close()

@@ -10,13 +10,13 @@ A password never stands in a message, a repr or a traceback: `Address.shown` is 
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, NoReturn
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from crawler.authority import check_tls, host, shown_user, who
 from crawler.error import SettingsError
 from crawler.tables import RedisTable
 
@@ -36,8 +36,6 @@ SCHEMES: dict[str, tuple[Kind, bool]] = {
 
 PORT = 6379
 SENTINEL_PORT = 26379
-
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|(?P<name>[^\[\]:/\s]+))(?::(?P<port>.*))?", re.DOTALL)
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +62,6 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return [("shown", self.shown)]
 
 
-def is_redis(url: str) -> bool:
-    """Whether the URL's scheme is one of ours."""
-    scheme, colon, _ = url.partition(":")
-    return bool(colon) and scheme.lower() in SCHEMES
-
-
 def split(url: str) -> tuple[str, str]:
     """The URL without its fragment, and the fragment, which names the crawl; empty when there is none."""
     found = url.find("#", url.rfind("@") + 1)
@@ -91,10 +83,10 @@ def parse(url: str, table: RedisTable) -> Address:
     kind, tls = SCHEMES[scheme.lower()]
     rest, question, query = rest.partition("?") if "@" not in rest.partition("?")[2] else (rest, "", "")
     userinfo, at, place = _userinfo(rest, kind)
-    shown = f"{scheme}://{_shown_user(userinfo)}{at}{place}{question}{query}"
-    named, colon, secret = userinfo.partition(":")
-    user, password = _who(unquote(named), unquote(secret) if colon else "", table, shown)
-    _check_tls(tls, table, shown)
+    shown = f"{scheme}://{shown_user(userinfo)}{at}{place}{question}{query}"
+    named, _, secret = userinfo.partition(":")
+    user, password = who(unquote(named), unquote(secret), table, key="frontier.url", name="redis", shown=shown)
+    check_tls(tls, table, name="redis", secure="rediss:// with two s", shown=shown)
     if table.replicas and table.replicas_wait_s >= table.timeout_s:
         raise SettingsError(
             f"[redis] replicas_wait_s = {table.replicas_wait_s:g}: must be less than timeout_s = {table.timeout_s:g}"
@@ -113,58 +105,6 @@ def _userinfo(rest: str, kind: Kind) -> tuple[str, str, str]:
     return rest.rpartition("@")
 
 
-def _shown_user(userinfo: str) -> str:
-    user, colon, secret = userinfo.partition(":")
-    return f"{user}:***" if colon and secret else userinfo
-
-
-def _who(user: str, password: str, table: RedisTable, shown: str) -> tuple[str, str]:
-    """User and password out of the three places where they may stand."""
-    given = [
-        name
-        for name, value in (
-            ("frontier.url", password),
-            ("[redis] password", table.password),
-            ("[redis] password_file", table.password_file),
-        )
-        if value
-    ]
-    if len(given) > 1:
-        raise SettingsError(f"{' and '.join(given)}: both give a password for {shown}; keep one of them")
-    if user and table.user and user != table.user:
-        raise SettingsError(f"frontier.url {shown}: its user is not the {table.user} of [redis] user; keep one of them")
-    return user or table.user, password or table.password or _from_file(table.password_file)
-
-
-def _from_file(path: str) -> str:
-    """The first line of a password file."""
-    if not path:
-        return ""
-    try:
-        with open(path, encoding="utf-8") as file:
-            line = file.readline().strip()
-    except FileNotFoundError:
-        raise SettingsError(f"[redis] password_file {path}: no such file") from None
-    except OSError as error:
-        raise SettingsError(f"[redis] password_file {path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"[redis] password_file {path}: its first line is not text in UTF-8") from None
-    if not line:
-        raise SettingsError(f"[redis] password_file {path}: its first line, the password, is empty")
-    return line
-
-
-def _check_tls(tls: bool, table: RedisTable, shown: str) -> None:
-    for key in ("ca_file", "cert_file", "key_file"):
-        path = getattr(table, key)
-        if path and not tls:
-            raise SettingsError(f"[redis] {key}: {shown} is without TLS; write rediss:// with two s, or take it away")
-        if path and not Path(path).is_file():
-            raise SettingsError(f"[redis] {key} {path}: no such file")
-    if table.key_file and not table.cert_file:
-        raise SettingsError("[redis] key_file: it belongs to a certificate; set cert_file too")
-
-
 def _unix(path: str, query: str, shown: str) -> dict[str, Any]:
     if not path.startswith("/"):
         _refuse(shown, "expected the whole path of a socket, as in redis+unix:///run/redis/redis.sock")
@@ -180,7 +120,7 @@ def _tcp(kind: Kind, place: str, question: str, shown: str) -> dict[str, Any]:
     authority, *path = place.split("/")
     parts = [unquote(part) for part in path if part]
     port = SENTINEL_PORT if kind == "sentinel" else PORT
-    hosts = tuple(_host(one, port, shown) for one in authority.split(","))
+    hosts = tuple(host(one, port, partial(_refuse, shown)) for one in authority.split(","))
     if kind == "single" and len(hosts) > 1:
         _refuse(shown, "several hosts; write redis+sentinel:// or redis+cluster:// for those")
     if kind == "sentinel":
@@ -194,18 +134,6 @@ def _tcp(kind: Kind, place: str, question: str, shown: str) -> dict[str, Any]:
     if len(parts) > 1:
         _refuse(shown, f"{parts[1]!r} behind the database; the crawl's name stands behind a #")
     return {"hosts": hosts, "primary": primary, "db": _db(parts[0] if parts else "0", shown)}
-
-
-def _host(text: str, port: int, shown: str) -> tuple[str, int]:
-    found = _HOST.fullmatch(text)
-    if not found:
-        if text.count(":") > 1:
-            _refuse(shown, "an IPv6 address stands in brackets, as in [::1]:6379")
-        _refuse(shown, "a host is missing")
-    given = found["port"]
-    if given is not None and not (given.isascii() and given.isdigit() and 0 < int(given) < 65536):
-        _refuse(shown, "behind a host's colon stands its port, 1 to 65535")
-    return unquote(found["v6"] or found["name"]), int(given) if given else port
 
 
 def _db(text: str, shown: str) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 from crawler.codec import encode_request
 from crawler.error import LeaseLost
 from crawler.frontier.redis.record import LOW_BITS, origin_number, pack
-from crawler.frontier.redis.shards import CALL_MAX, PRODUCER, Shards
+from crawler.frontier.redis.shards import CALL_BYTES_MAX, CALL_MAX, PRODUCER, TRIP_BYTES_MAX, Shards
 from crawler.model import REQUEST_BYTES_MAX, Added, Request
-from crawler.url import fingerprint
 from crawler.url import host as host_of
+from crawler.url import visit_print
 
 _FULL, _LOST = 1, 2
 Batch = tuple[int, tuple[Sequence[str], Sequence[Any]]]
@@ -22,7 +22,7 @@ def add(shards: Shards, requests: Sequence[Request], producer: str | None, full:
     """`Frontier.add`. `full`: whether producers must wait, where no single script can see it."""
     distinct: dict[int, Request] = {}
     for request in requests:
-        distinct.setdefault(fingerprint(request), request)
+        distinct.setdefault(visit_print(request), request)
     batches = _batches(shards, distinct)
     answers: list[Any] = []
     if producer is not None:
@@ -38,7 +38,7 @@ def add(shards: Shards, requests: Sequence[Request], producer: str | None, full:
     answers += _add(shards, batches)
     new = sum(answer[1] for answer in answers)
     too_large = {int(text) for answer in answers for text in answer[2]}
-    refused = sum(fingerprint(request) in too_large for request in requests) if too_large else 0
+    refused = sum(visit_print(request) in too_large for request in requests) if too_large else 0
     return Added(new=new, known=len(requests) - new - refused, refused=refused)
 
 
@@ -52,14 +52,19 @@ def _number(shards: Shards, producer: str) -> int:
 def _batches(shards: Shards, distinct: dict[int, Request]) -> list[Batch]:
     """Hosts and rows for add.lua, by shard, in calls that one script may take."""
     batches: dict[int, list[tuple[dict[str, int], list[Any]]]] = {}
+    sizes: dict[int, int] = {}
     for print_, request in distinct.items():
         url = request.url
         host = host_of(url)
-        calls = batches.setdefault(shards.of(host), [({}, [])])
-        if len(calls[-1][1]) == CALL_MAX:
-            calls.append(({}, []))
-        hosts, rows = calls[-1]
+        shard = shards.of(host)
         payload = encode_request(request)
+        calls = batches.setdefault(shard, [({}, [])])
+        size = sizes.get(shard, 0) + len(payload)
+        if len(calls[-1][1]) == CALL_MAX or (size > CALL_BYTES_MAX and calls[-1][1]):
+            calls.append(({}, []))
+            size = len(payload)
+        sizes[shard] = size
+        hosts, rows = calls[-1]
         rows.append(
             (
                 hosts.setdefault(host, len(hosts) + 1),
@@ -75,7 +80,14 @@ def _batches(shards: Shards, distinct: dict[int, Request]) -> list[Batch]:
 
 
 def _add(shards: Shards, batches: Sequence[Batch], producer: int = 0) -> list[Any]:
-    if not batches:
-        return []
-    calls = [(shard, (pack((producer, *batch)),)) for shard, batch in batches]
-    return shards.runs("add", calls, durable=True)
+    answers: list[Any] = []
+    calls: list[tuple[int, tuple[bytes]]] = []
+    size = 0
+    for shard, batch in batches:
+        packed = pack((producer, *batch))
+        if calls and size + len(packed) > TRIP_BYTES_MAX:
+            answers += shards.runs("add", calls, durable=True)
+            calls, size = [], 0
+        calls.append((shard, (packed,)))
+        size += len(packed)
+    return answers + shards.runs("add", calls, durable=True) if calls else answers

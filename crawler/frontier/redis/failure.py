@@ -48,9 +48,10 @@ class Forbidden(SettingsError):
     """A command that this user, or nobody, may give."""
 
 
-def reason(error: BaseException, where: str, *, worked: bool) -> CrawlError | RuntimeError:
+def reason(error: BaseException, where: str, *, worked: bool, key: str = "") -> CrawlError | RuntimeError:
     """The error to raise instead. `where`: as a person may see it. `worked`: the same command was answered before, so
     that a refusal is likely an administrator at work, who must not end the crawl: BackendError, not SettingsError.
+    `key`: what the command was for.
 
     RuntimeError is a bug of ours: a wrong command or script.
     """
@@ -73,8 +74,14 @@ def reason(error: BaseException, where: str, *, worked: bool) -> CrawlError | Ru
         return SettingsError(f"Redis at {where}: {text}: it was removed, or the server lost it (no persistence?)")
     if code == "SCHEMA":
         return SettingsError(f"Redis at {where}: {text}: finish the crawl with the version that began it")
+    if code == "DAMAGED":
+        text = text.partition(" ")[2]
+        return SettingsError(f"Redis at {where}: {text}: put it back from a backup, or remove the crawl: crawler rm")
     if code == "WRONGTYPE":
-        return BadRecord(f"Redis at {where}: a key of this crawl is something else there ({text})")
+        crawl = key.startswith("crawler:{")
+        of = f"{key} or a key that starts so" if crawl else key or "a key"
+        way = ", or remove the crawl: crawler rm" if crawl else ""
+        return BadRecord(f"Redis at {where}: {of} is not the crawler's ({text}): find it with TYPE, rename it{way}")
     if isinstance(error, told.ResponseError):
         for part, hint in _REFUSED_TEXT.items():
             if part in text:

@@ -15,12 +15,14 @@ import msgspec
 from crawler.codec import DAMAGED, decode_request
 from crawler.error import BadRecord
 from crawler.frontier import LEASE_MAX
-from crawler.frontier.redis.record import origins, unpack_totals
-from crawler.frontier.redis.shards import Shards
+from crawler.frontier.domain import domain_of
+from crawler.frontier.redis.record import EMPTY, origins, unpack_totals
+from crawler.frontier.redis.shards import CALL_MAX, Shards
 from crawler.model import Bury, Lease, Leased, Request, Settlement
-from crawler.url import fingerprint
+from crawler.url import fingerprint, visit_print
 
-_head = msgspec.msgpack.Decoder(tuple[int, int, int, int, msgspec.Raw])
+_head = msgspec.msgpack.Decoder(tuple[int, int, int, int, msgspec.Raw, msgspec.Raw])
+_names = msgspec.msgpack.Decoder(list[str])
 _facts = msgspec.msgpack.Decoder(list[Any])
 _LOOK = -1
 _FACTS = 8
@@ -168,6 +170,8 @@ class Leasing:
             for shard, count in portions
         ]
         replies = self._shards.runs("lease", calls)
+        for at, (call, reply) in enumerate(zip(calls, replies, strict=True)):
+            replies[at] = self._introduced(call, reply)
         answers = [self._answer(shard, request_id, reply) for (shard, _), reply in zip(portions, replies, strict=True)]
         for (shard, _), answer in zip(portions, answers, strict=True):
             asker.note(shard, answer)
@@ -175,7 +179,7 @@ class Leasing:
 
     def _answer(self, shard: int, request_id: str, reply: list[bytes]) -> Answer:
         due, facts, *raws = reply
-        draining, suspects, held, alone, packed = _head.decode(facts)
+        draining, suspects, held, alone, _, packed = _head.decode(facts)
         rows = zip(*[iter(_facts.decode(packed) if raws else [])] * _FACTS, strict=True)
         answer = Answer([], [], int(due) if due else None, bool(draining), suspects, held, alone)
         for row, raw in zip(rows, raws, strict=True):
@@ -192,7 +196,7 @@ class Leasing:
             lease = Lease(
                 token=token,
                 request=request,
-                fingerprint=fingerprint(request),
+                fingerprint=visit_print(request),
                 host=host,
                 attempts=attempts,
                 crashes=crashes,
@@ -201,6 +205,17 @@ class Leasing:
             )
             answer.leases.append(lease)
         return answer
+
+    def _introduced(self, call: tuple[int, Sequence[Any]], reply: list[bytes]) -> list[bytes]:
+        """The script's reply, once it knows the domains of all hosts that it meets: it gives nothing before (rule 16).
+        Cost: two trips while there are new ones."""
+        while bytes(strangers := _head.decode(reply[1])[4]) not in EMPTY:
+            names, shard = _names.decode(strangers), call[0]
+            for start in range(0, len(names), CALL_MAX):
+                some = names[start : start + CALL_MAX]
+                self._shards.run("domains", shard, *(part for host in some for part in (host, domain_of(host))))
+            reply = self._shards.run("lease", *call[:1], *call[1])
+        return reply
 
 
 def _portions(order: Sequence[int], part: int, total: int) -> list[tuple[int, int]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from heapq import merge
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from crawler.error import BadRecord
-from crawler.frontier.policy import Totals
+from crawler.frontier.host import HostState
 from crawler.frontier.redis.record import (
+    HOST,
+    UNREADABLE,
     Entry,
     origins,
     unpack_entry,
@@ -20,16 +23,19 @@ from crawler.frontier.redis.record import (
     unpack_letter,
     unpack_queued,
     unpack_totals,
+    unpack_worker,
+    whole_number,
 )
 from crawler.frontier.redis.shards import Shards
+from crawler.frontier.totals import Totals
 from crawler.model import PRIORITY_MAX, DeadLetter, Robots, Rules
 from crawler.view import Counts, Host, Shard, WorkerRow
 
 PIECE = 200
 """Elements of one key read at a time."""
 
-_worker = msgspec.msgpack.Decoder(tuple[int, int, int, int, int])
 _robots = msgspec.msgpack.Decoder(tuple[str, int, int, str])
+_SAME = tuple(field for field in HostState.__struct_fields__ if field in HOST and field != "id")
 _COUNTERS = tuple(field for field in Totals.__struct_fields__ if field in Counts.__struct_fields__)
 
 
@@ -39,6 +45,7 @@ class Reading:
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         self._wire = shards.wire
+        self._generations: dict[int, int] = {}  # as last seen, by shard
 
     def numbers(self) -> range:
         return range(self._shards.count)
@@ -53,13 +60,14 @@ class Reading:
         looks = []
         for packed, reasons, oldest, due in self._shards.each("look"):
             totals = unpack_totals(packed)
-            names = [name.decode() for name in reasons[::2]]
+            times = [whole_number(text, "reasons") if text.isdigit() else 0 for text in reasons[1::2]]
+            names = [name.decode(errors="replace") for name in reasons[::2]]
             counts = Counts(
                 **{field: totals[field] for field in _COUNTERS},
                 producers_open=totals["open"],
                 producers_closed=totals["closed"],
                 producers_lost=totals["lost"],
-                reasons=dict(zip(names, map(int, reasons[1::2]), strict=True)),
+                reasons=dict(zip(names, times, strict=True)),
             )
             looks.append((counts, totals, int(oldest or 0) / 1000, int(due) / 1000 if due else None))
         return looks
@@ -90,7 +98,7 @@ class Reading:
         found: dict[str, WorkerRow] = {}
         for shard in range(self._shards.count):
             for name, packed in self._hash(shard, "workers"):
-                pages, seen_ms, _, _, leased = _worker.decode(packed)
+                pages, seen_ms, leased = unpack_worker(packed)
                 before = found.get(name, WorkerRow(name=name))
                 found[name] = WorkerRow(
                     name=name,
@@ -102,18 +110,29 @@ class Reading:
 
     # Hosts
 
-    def host(self, name: str, now: int) -> Host:
-        key, prefix = self._at(self._shards.of(name))
-        packed, *texts = self._wire.calls(
-            [
-                (key, ("HGET", f"{prefix}hosts", name)),
-                *((key, ("HGET", f"{prefix}robots", origin)) for origin in origins(name)),
-                (key, ("HGET", key, "skew")),
-            ]
-        )
+    def host(self, name: str, now: int | None) -> Host:
+        """`now`: None for the server's. One trip, two the first time: each worker asks for each host it meets."""
+        shard = self._shards.of(name)
+        key = self._shards.key(shard)
+        while True:
+            known = self._generations.get(shard, 0)  # another thread may change it meanwhile
+            prefix = f"{key}:{known}:"
+            (seconds, micros), (generation, skewed), packed, texts = self._wire.calls(
+                [
+                    (key, ("TIME",)),
+                    (key, ("HMGET", key, "generation", "skew")),
+                    (key, ("HGET", f"{prefix}hosts", name)),
+                    (key, ("HMGET", f"{prefix}robots", *origins(name))),
+                ]
+            )
+            number = whole_number(generation, f"{key} generation")
+            if number == known:
+                break
+            self._generations[shard] = number
         if packed is None:
             return Host(name=name)
-        skew = int(texts.pop() or 0)
+        now = int(seconds) * 1000 + int(micros) // 1000 if now is None else now
+        skew = whole_number(skewed, f"{key} skew")
         robots = [_robots_record(origin, text) for origin, text in zip(origins(name), texts, strict=True) if text]
         valid = tuple(sorted((one for one, expires in robots if expires > now), key=lambda one: one.origin))
         return _host(name, packed, now + skew, self._shards.rules, valid)
@@ -147,16 +166,20 @@ class Reading:
     ) -> Iterator[tuple[int, DeadLetter]]:
         """The number of its death, and the letter. Cost: all dead letters of the shard are read, a trip each 200."""
         key, prefix = self._at(shard)
-        after = 0
-        while members := self._wire.call(key, "ZRANGEBYSCORE", f"{prefix}dead", f"({after}", "+inf", "LIMIT", 0, PIECE):
-            for member in members:
-                after, letter = unpack_letter(member)
+        after = b"0"
+        while rows := self._wire.call(
+            key, "ZRANGEBYSCORE", f"{prefix}dead", b"(" + after, "+inf", "WITHSCORES", "LIMIT", 0, PIECE
+        ):
+            after = rows[-1]
+            for member, score in zip(rows[::2], rows[1::2], strict=True):
+                letter = unpack_letter(member)
                 if (
                     reason in (None, letter.reason)
                     and host in (None, letter.host)
                     and print_ in (None, letter.fingerprint)
+                    and score.isdigit()
                 ):
-                    yield after, letter
+                    yield int(score), letter
 
     def delayed(self, shard: int) -> Iterator[tuple[bytes, int, Entry]]:
         """Members of `delayed`, with when they are due (ms of the shard's time), in order."""
@@ -181,7 +204,7 @@ class Reading:
     def skew(self, shard: int) -> int:
         """How far the shard's time is ahead of the server's clock, in ms."""
         key = self._shards.key(shard)
-        return int(self._wire.call(key, "HGET", key, "skew") or 0)
+        return whole_number(self._wire.call(key, "HGET", key, "skew"), f"{key} skew")
 
     def leases(self, shard: int) -> Iterator[tuple[Entry, str, int]]:
         """Leased pages: entry, worker, when the lease lapses (ms of the shard's time)."""
@@ -252,14 +275,15 @@ class Reading:
             for field, value in zip(flat[::2], flat[1::2], strict=True):
                 if field not in seen:
                     seen.add(field)
-                    yield field.decode(), value
+                    yield field.decode(errors="replace"), value
             if cursor in (b"0", 0):
                 return
 
     def _scored(self, key: str, name: str) -> Iterator[tuple[bytes, float]]:
         start = 0
         while rows := self._wire.call(key, "ZRANGE", name, start, start + PIECE - 1, "WITHSCORES"):
-            yield from zip(rows[::2], map(float, rows[1::2]), strict=True)
+            scored = zip(rows[::2], map(float, rows[1::2]), strict=True)
+            yield from ((member, score) for member, score in scored if isfinite(score))
             start += PIECE
 
 
@@ -281,25 +305,20 @@ def _host(name: str, packed: bytes, now: int, rules: Rules, robots: tuple[Robots
         host = unpack_host(packed)
     except BadRecord:
         return Host(name=name)
-    return Host(
-        name=name,
-        delay_s=(host["own_delay"] - 1) / 1000 if host["own_delay"] else None,
-        paused_s=max(0, max(host["next_ms"], host["paused_ms"]) - now) / 1000,
-        failures=host["failures"],
-        down=bool(host["down"]),
-        ready=host["ready"],
-        in_flight=host["in_flight"],
-        delayed=host["delayed"],
-        dead=host["dead"],
-        done=host["done"],
-        robots=robots,
+    state = HostState(
+        host["id"],
+        name,
+        delay_ms=host["own_delay"] - 1 if host["own_delay"] else None,
+        per_host=host["own_width"] - 1 if host["own_width"] else None,
+        **{field: host[field] for field in _SAME},
     )
+    return state.public(rules, now, ready=host["ready"], robots=robots)
 
 
 def _robots_record(origin: str, packed: bytes) -> tuple[Robots, int]:
     """The record and when it expires; a damaged one is one that has expired."""
     try:
         expires_s, expires_ms, fetched_ms, text = _robots.decode(packed)
-    except msgspec.MsgspecError:
+        return Robots(origin=origin, text=text, expires_s=float(expires_s), fetched_ms=fetched_ms), expires_ms
+    except UNREADABLE:
         return Robots(origin=origin), 0
-    return Robots(origin=origin, text=text, expires_s=float(expires_s), fetched_ms=fetched_ms), expires_ms

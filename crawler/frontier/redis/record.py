@@ -6,11 +6,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crawler.codec import decode_request
+from crawler.codec import DAMAGED, decode_request
 from crawler.error import BadRecord
 from crawler.frontier.policy import ms
 from crawler.model import DeadLetter, Request, Rules
-from crawler.url import fingerprint
+from crawler.url import visit_print
 
 SCHEMA: Final = "2"
 """Version of keys and scripts."""
@@ -19,18 +19,23 @@ TOTALS: Final = (
     *("ready", "delayed", "leased", "suspects", "dead", "done", "pages", "items", "bytes", "added", "dropped"),
     *("retries", "crashes", "hosts", "open", "closed", "lost", "serial", "number", "opened", "died", "seen", "buckets"),
     *("asked_ms", "grace_ms", "forgetting", "drain_request", "drain_ms", "drain_worker", "drain_host"),
+    *("revisits", "scan", "counted"),
 )
 """The fields of a shard's totals, as in shard.lua."""
 
 HOST: Final = (
-    *("id", "due_ms", "placed", "ready", "mask", "done", "in_flight", "next_ms"),
+    *("id", "due_ms", "placed", "ready", "mask", "done", "in_flight", "next_ms", "latency_ms"),
     *("expires_0", "stamp_0", "expires_1", "stamp_1", "expires_2", "stamp_2", "expires_3", "stamp_3"),
     *("back", "paused_ms", "failures", "steps", "down", "asking", "own_delay", "suspects", "delayed", "dead", "doomed"),
+    *("crawl_delay_ms", "own_width", "slow", "well", "domain"),
 )
 """The fields of a host as in shard.lua; zeros at the end of a record are left out."""
 
 LOW_BITS: Final = 0xFFFFFF
 """Of a fingerprint: they say which bucket of the seen set it is in."""
+
+EMPTY: Final = (b"\x80", b"\x90")
+"""How the server's Lua packs a table without elements."""
 
 pack = msgspec.msgpack.Encoder().encode
 """Bytes are not understood by the server's Lua: give it text."""
@@ -42,8 +47,13 @@ _LEASE_HEAD: Final = b"\x9b"
 _leases: Final = msgspec.msgpack.Decoder(_Lease)
 _letters: Final = msgspec.msgpack.Decoder(tuple[_Entry, str, str, int])
 _entries: Final = msgspec.msgpack.Decoder(_Entry)
-_hosts: Final = msgspec.msgpack.Decoder(list[int])
+_hosts: Final = msgspec.msgpack.Decoder(list[int | str])
 _totals: Final = msgspec.msgpack.Decoder(list[int | str])
+_workers: Final = msgspec.msgpack.Decoder(tuple[int, int, int, int, int])
+
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError)
+"""What decoding raises for bytes that are not ours: text that is no UTF-8 is a ValueError."""
 
 
 class Entry(NamedTuple):
@@ -82,6 +92,9 @@ def pack_rules(rules: Rules) -> bytes:
             rules.pages_max,
             rules.bytes_max,
             int(rules.order == "lifo"),
+            rules.per_domain,
+            rules.latency_factor,
+            ms(rules.delay_max_s),
         )
     )
 
@@ -101,15 +114,18 @@ def origins(host: str) -> tuple[str, ...]:
 
 
 def unpack_totals(packed: bytes) -> dict[str, Any]:
-    """Totals by name."""
-    return dict(zip(TOTALS, _totals.decode(packed), strict=True))
+    """Totals by name. Raises BadRecord."""
+    try:
+        return dict.fromkeys(TOTALS, 0) | dict(zip(TOTALS, _totals.decode(packed), strict=False))
+    except UNREADABLE as error:
+        raise BadRecord(f"damaged totals of a shard: {error}") from None
 
 
-def unpack_host(packed: bytes) -> dict[str, int]:
+def unpack_host(packed: bytes) -> dict[str, Any]:
     """A host's fields by name. Raises BadRecord."""
     try:
         values = _hosts.decode(packed)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BadRecord(f"damaged host record: {error}") from None
     return dict.fromkeys(HOST, 0) | dict(zip(HOST, values, strict=False))
 
@@ -117,10 +133,9 @@ def unpack_host(packed: bytes) -> dict[str, int]:
 def unpack_entry(packed: bytes) -> Entry:
     """What cannot be read becomes an entry without a host, as in moves.lua."""
     try:
-        entry = _entries.decode(packed)
-    except msgspec.MsgspecError:
+        return _entry(_entries.decode(packed))
+    except UNREADABLE:
         return Entry(0, 0, 0, 0, 0, "", packed)
-    return _entry(entry)
 
 
 def unpack_queued(raw: bytes, host: str, priority: int) -> Entry:
@@ -135,29 +150,45 @@ def unpack_lease(packed: bytes, raw: bytes | None) -> tuple[Entry, str] | None:
     record."""
     try:
         worker, host, _, _, _, _, _, page, priority, attempts, crashes = _leases.decode(_LEASE_HEAD + packed)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if not page or raw is None:
         return None
     return unpack_queued(raw, host, priority)._replace(attempts=attempts, crashes=crashes), worker
 
 
-def unpack_letter(member: bytes) -> tuple[int, DeadLetter]:
-    """The number of a death, and the letter."""
-    number = int.from_bytes(member[:6])
+def unpack_letter(member: bytes) -> DeadLetter:
+    """A letter, without the number of its death in front."""
     try:
         entry, reason, detail, died_ms = _letters.decode(member[6:])
-    except msgspec.MsgspecError as error:
+        return _letter(_entry(entry), reason, detail, died_ms)
+    except UNREADABLE as error:
         lost = Entry(0, 0, 0, 0, 0, "", b"")
-        return number, _letter(lost, "damaged_record", f"the dead letter itself: {error}", 0)
-    return number, _letter(_entry(entry), reason, detail, died_ms)
+        return _letter(lost, DAMAGED, f"the dead letter itself: {error}", 0)
+
+
+def unpack_worker(packed: bytes) -> tuple[int, int, int]:
+    """Pages, last sign of life (ms), leases of a worker; zeros when its record is damaged."""
+    try:
+        pages, seen_ms, _, _, leased = _workers.decode(packed)
+    except UNREADABLE:
+        return 0, 0, 0
+    return pages, seen_ms, leased
+
+
+def whole_number(text: bytes | None, what: str) -> int:
+    """0 when there is none. Raises BadRecord."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise BadRecord(f"{what}: {text[:40]!r} is no number; put it back, or crawler rm" if text else what) from None
 
 
 def _letter(entry: Entry, reason: str, detail: str, died_ms: int) -> DeadLetter:
     request = entry.request()
     return DeadLetter(
         request=request,
-        fingerprint=fingerprint(request),
+        fingerprint=visit_print(request),
         host=entry.host,
         reason=reason,
         detail=detail,

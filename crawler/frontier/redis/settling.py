@@ -7,64 +7,71 @@ from typing import Any
 
 import msgspec
 
+from crawler.frontier.host import with_times
 from crawler.frontier.policy import ms
-from crawler.frontier.redis.record import pack
+from crawler.frontier.redis.record import EMPTY, pack
 from crawler.frontier.redis.shards import Shards
 from crawler.model import Bury, Done, Outcome, Settlement
 
 _list = msgspec.msgpack.Decoder(list[int])
-_EMPTY = (b"\x80", b"\x90")
-"""How the server's Lua packs a table without elements."""
+
+Row = tuple[str, tuple[Any, ...]]
+"""A token, and what the script gets for it."""
+Call = tuple[int, Sequence[Row]]
+"""A shard, and rows."""
 
 
 def settle(shards: Shards, settlements: Sequence[Settlement]) -> tuple[str, ...]:
-    """Returns the stale tokens. One trip."""
-    rows: dict[int, list[Any]] = {}
-    tokens: dict[int, list[str]] = {}
+    """Returns the stale tokens. One trip, more when large requests are to be tried again or buried."""
+    rows: dict[int, list[Row]] = {}
     for one in settlements:
         shard, serial, request_id = shards.parse(one.token)
-        rows.setdefault(shard, []).append((str(serial), request_id, *_outcome(one.outcome)))
-        tokens.setdefault(shard, []).append(one.token)
-    return _answered(shards, "settle", rows, tokens, durable=True) if rows else ()
+        rows.setdefault(shard, []).append((one.token, (str(serial), request_id, *_outcome(one.outcome))))
+    return _answered(shards, "settle", rows, durable=True)
 
 
 def renew(shards: Shards, tokens: Sequence[str]) -> tuple[str, ...]:
-    """Returns the lost tokens. One trip."""
-    rows, by_shard = _rows(shards, tokens)
-    return _answered(shards, "renew", rows or {0: []}, by_shard)
+    """Returns the lost tokens. One trip, also without any: the server sees that somebody is there."""
+    return _answered(shards, "renew", _rows(shards, tokens) or {0: []})
 
 
-def tell(shards: Shards, name: str, tokens: Sequence[str]) -> None:
-    """Run `fetched` or `release` for these tokens. One trip."""
-    if tokens:
-        calls = shards.grouped(_rows(shards, tokens)[0])
-        shards.runs(name, [(shard, (pack(some),)) for shard, some in calls])
+def tell(shards: Shards, name: str, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
+    """Run `fetched` or `release` for these tokens. One trip, more when large requests are released."""
+    calls = shards.grouped(_rows(shards, tokens, seconds))
+    while calls:
+        calls = _rest(calls, _run(shards, name, calls))
 
 
-def _rows(shards: Shards, tokens: Sequence[str]) -> tuple[dict[int, list[Any]], dict[int, list[str]]]:
-    rows: dict[int, list[Any]] = {}
-    by_shard: dict[int, list[str]] = {}
-    for token in tokens:
+def _rows(shards: Shards, tokens: Sequence[str], seconds: Sequence[float] = ()) -> dict[int, list[Row]]:
+    rows: dict[int, list[Row]] = {}
+    for token, took_ms in with_times(tokens, seconds):
         shard, serial, request_id = shards.parse(token)
-        rows.setdefault(shard, []).append((str(serial), request_id))
-        by_shard.setdefault(shard, []).append(token)
-    return rows, by_shard
+        row: tuple[Any, ...] = (str(serial), request_id)
+        row = (*row, took_ms) if took_ms else row
+        rows.setdefault(shard, []).append((token, row))
+    return rows
 
 
-def _answered(
-    shards: Shards, name: str, rows: dict[int, list[Any]], tokens: dict[int, list[str]], *, durable: bool = False
-) -> tuple[str, ...]:
+def _answered(shards: Shards, name: str, rows: dict[int, list[Row]], *, durable: bool = False) -> tuple[str, ...]:
     """The tokens whose positions the scripts return."""
     calls = shards.grouped(rows) or [(shard, ()) for shard in rows]
-    replies = shards.runs(name, [(shard, (pack(some),)) for shard, some in calls], durable=durable)
-    done: dict[int, int] = {}
     found = []
-    for (shard, some), reply in zip(calls, replies, strict=True):
-        start = done.get(shard, 0)
-        positions = [] if reply in _EMPTY else _list.decode(reply)
-        found += [tokens[shard][start + position] for position in positions]
-        done[shard] = start + len(some)
+    while calls:
+        replies = _run(shards, name, calls, durable=durable)
+        for (_, some), (packed, _) in zip(calls, replies, strict=True):
+            found += [some[position][0] for position in ([] if packed in EMPTY else _list.decode(packed))]
+        calls = _rest(calls, [count for _, count in replies])
     return tuple(found)
+
+
+def _run(shards: Shards, name: str, calls: Sequence[Call], *, durable: bool = False) -> list[Any]:
+    packed = [(shard, (pack([row for _, row in some]),)) for shard, some in calls]
+    return shards.runs(name, packed, durable=durable)
+
+
+def _rest(calls: Sequence[Call], counts: Sequence[int]) -> list[Call]:
+    """What the scripts left for another call."""
+    return [(shard, some[count:]) for (shard, some), count in zip(calls, counts, strict=True) if count < len(some)]
 
 
 def _outcome(outcome: Outcome) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from crawler.error import SettingsError
 from crawler.frontier.policy import parse_token
-from crawler.frontier.redis.record import pack_rules
+from crawler.frontier.redis.record import pack_rules, whole_number
 from crawler.frontier.redis.scripts import script
 from crawler.frontier.redis.wire import Wire
 from crawler.model import Rules
@@ -23,11 +23,22 @@ CRAWLS: Final = "crawler:crawls"
 CALL_MAX: Final = 200
 """Rows that one script call may touch; longer batches are several calls of one trip."""
 
+CALL_BYTES_MAX: Final = 262_144
+"""Bytes of requests that one script call may take or give, but for a single one that is larger: 2 to 3 ms of the
+server, which serves nobody else meanwhile."""
+
+TRIP_BYTES_MAX: Final = 8_388_608
+"""Bytes of requests that go to the server in one trip."""
+
 SCAN_COUNT: Final = 1_000
 """Keys that one SCAN looks at."""
 
+NAME_BYTES_MAX: Final = 200
+"""Of a crawl's name in UTF-8: with what is put behind it, a file's name may have 255."""
+
 PRODUCER: Final = "producer"
 _ADDRESS = re.compile(r"[\d.]+|\[[0-9a-f:.]+\]")
+_NOT_IN_NAMES = re.compile(r"[{}/\s\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def shard_of(host: str, shards: int) -> int:
@@ -42,9 +53,13 @@ def shard_of(host: str, shards: int) -> int:
 
 
 def check_name(name: str) -> str:
-    """The name, if it can be part of a key. Raises SettingsError."""
-    if not name or len(name) > 200 or re.search(r"[{}\s\x00-\x1f]", name):
-        raise SettingsError(f"crawl name {name!r}: on Redis it has 1 to 200 characters, no spaces and no braces")
+    """The name, if it can be part of a key and of a file's name. Raises SettingsError."""
+    length = len(name.encode(errors="replace"))
+    if not 0 < length <= NAME_BYTES_MAX or name.startswith(".") or _NOT_IN_NAMES.search(name):
+        raise SettingsError(
+            f"crawl name {name!r}: on Redis it has 1 to {NAME_BYTES_MAX} bytes, no spaces, slashes or braces, and no "
+            "dot in front; set crawl.name, or --state redis:NAME"
+        )
     return name
 
 
@@ -59,7 +74,6 @@ class Shards:
         self.count = 1
         self._packed_rules = pack_rules(rules)
         self._clock = clock
-        self._generations: dict[int, bytes] = {}
 
     def key(self, shard: int) -> str:
         return KEY % (self.name, shard)
@@ -89,7 +103,7 @@ class Shards:
     def prefix(self, shard: int) -> str:
         """What the keys of the shard's present generation start with. One trip."""
         generation = self.wire.call(self.key(shard), "HGET", self.key(shard), "generation")
-        return f"{self.key(shard)}:{int(generation or 0)}:"
+        return f"{self.key(shard)}:{whole_number(generation, f'{self.key(shard)} generation')}:"
 
     # Tokens. A lease's serial says which shard gave it; producers live in shard 0.
 
@@ -116,18 +130,20 @@ class Shards:
 
 def crawls(wire: Wire) -> tuple[str, ...]:
     """Names of the crawls of the server, in order. One trip."""
-    return tuple(sorted(name.decode() for name in wire.call(CRAWLS, "HKEYS", CRAWLS)))
+    return tuple(sorted(name.decode(errors="replace") for name in wire.call(CRAWLS, "HKEYS", CRAWLS)))
 
 
 def erase(wire: Wire, name: str) -> None:
     """Remove a crawl with all its keys, whatever they hold. Cost: a walk over the servers' keys."""
-    pattern = f"{glob(KEY.partition('%')[0] + name)}:*"
+    pattern = f"{glob(KEY.partition('%')[0] + name)}:*"  # also what belongs to a crawl named `name:…`
+    start = re.escape(KEY.partition("%")[0] + name).encode()
+    mine = re.compile(start + rb":\d+\}(?:$|:)")
     for server in wire.servers():
         cursor: bytes | int = b"0"
         while True:
             cursor, found = wire.ask(server, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            if found:
-                wire.calls([(key.decode(errors="replace"), ("UNLINK", key)) for key in found])
+            if going := [key for key in found if mine.match(key)]:
+                wire.calls([(key.decode(errors="replace"), ("UNLINK", key)) for key in going])
             if cursor in (b"0", 0):
                 break
     wire.call(CRAWLS, "HDEL", CRAWLS, name)

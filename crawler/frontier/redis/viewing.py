@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from crawler.frontier.redis.reading import Reading
 from crawler.frontier.redis.record import Entry
-from crawler.url import fingerprint
+from crawler.url import visit_print
 from crawler.view import Trace
 
 
@@ -82,7 +82,7 @@ def _delayed(reading: Reading, shard: int, host: str | None, time: int) -> Itera
 def _trace(entry: Entry, state: Literal["ready", "delayed", "leased", "suspect"], **facts: Any) -> Trace:
     request = entry.request()
     return Trace(
-        fingerprint=fingerprint(request),
+        fingerprint=visit_print(request),
         state=state,
         request=request,
         host=entry.host,

@@ -108,7 +108,7 @@ class Wire:
                 if isinstance(answer, told.ReadOnlyError | told.ClusterError | told.AskError):
                     server.drop()
                     self._route.distrust(server)
-                raise reason(answer, self._trips.at(server), worked=_name(command) in worked) from None
+                raise reason(answer, self._trips.at(server), worked=_name(command) in worked, key=key) from None
             if (name := _name(command)) not in worked:
                 worked.add(name)
         return answers
@@ -169,6 +169,23 @@ class Wire:
         self._route.close()
 
 
+def client_name(crawl: str, role: str) -> str:
+    """How the connections of a crawl's process are called: CLIENT SETNAME takes no spaces and no other alphabets, so a
+    digest keeps apart what looks the same without them."""
+    digest = hashlib.blake2b(crawl.encode(), digest_size=6).hexdigest()
+    return f"crawler:{_plain(crawl)[:100]}:{digest}:{role}"
+
+
+def in_use(wire: Wire, crawl: str, role: str) -> bool:
+    """Whether a process is connected to this crawl in that role, whatever its keys hold. One trip per server."""
+    name = client_name(crawl, role)
+    return any(client.get("name", "") == name for client in wire.clients())
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^!-~]", "_", name)
+
+
 def _name(command: Command) -> Part:
     return command[1] if command[0] == "EVALSHA" else command[0]
 
@@ -184,7 +201,7 @@ def _sentinels(address: Address, table: RedisTable, client: str) -> list[Server]
 def connect(address: Address, table: RedisTable, *, name: str = "crawler") -> Wire:
     """A Wire, not connected yet. `name`: how its connections are called in CLIENT LIST."""
     vitals, make = Vitals(), maker(address, table)
-    client = re.sub(r"[^!-~]", "_", name)[:200]
+    client = _plain(name)[:200]
     place = f"primary {address.primary}" if address.kind == "sentinel" else ""
 
     def server(host: str, port: int) -> Server:

@@ -13,14 +13,16 @@ from typing import Self, TypeVar
 import msgspec
 
 from crawler.error import SettingsError
-from crawler.frontier.policy import Totals, finish, ms
+from crawler.frontier.policy import finish, ms
 from crawler.frontier.sqlite import admission, leasing, letters, purging, reading, settling, viewing
 from crawler.frontier.sqlite.look import Look
 from crawler.frontier.sqlite.schema import CLEARED, SCHEMA
 from crawler.frontier.sqlite.step import Step
-from crawler.model import Added, CrawlRecord, DeadLetter, Leased, Request, Robots, Rules, Settlement
+from crawler.frontier.totals import Totals
+from crawler.hours import Hours
+from crawler.model import Added, CrawlRecord, DeadLetter, Leased, OwnPace, Request, Robots, Rules, Settlement
 from crawler.sqlitefile import open_file
-from crawler.url import CANONICAL_VERSION, fingerprint
+from crawler.url import CANONICAL_VERSION, base_version, visit_print
 from crawler.view import Counts, Finish, Host, Shard, Trace, WorkerRow
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ class SqliteFrontier:
     ) -> None:
         self._rules = rules
         self._clock = clock
+        self._hours = Hours(rules.hours, rules.zone)
         self._looked_for_dead = 0.0
         self._file = open_file(path, SCHEMA)
         try:
@@ -65,7 +68,7 @@ class SqliteFrontier:
             raise
 
     def _check_record(self, name: str) -> None:
-        fresh = CrawlRecord(name=name, canonical=CANONICAL_VERSION, created_ms=self._clock())
+        fresh = CrawlRecord(name=name, canonical=self._rules.canonical, created_ms=self._clock())
 
         def create(db: sqlite3.Connection) -> None:
             totals = msgspec.json.encode(fresh).decode()
@@ -75,10 +78,11 @@ class SqliteFrontier:
         if not self._file.read(lambda db: db.execute("SELECT 1 FROM state").fetchone()):
             self._file.write(create)
         found = self.record()
-        if (found.schema, found.canonical, found.shards) != (fresh.schema, fresh.canonical, fresh.shards):
+        # What the settings add to the rules only those must share who add URLs: `crawler.plan` sees to it.
+        if (found.schema, base_version(found.canonical), found.shards) != (fresh.schema, CANONICAL_VERSION, 1):
             raise SettingsError(
                 f"{self._file.path}: crawl {found.name!r} was begun with URL rules {found.canonical} (schema "
-                f"{found.schema}, {found.shards} shards), this program has {fresh.canonical} (schema {fresh.schema}, "
+                f"{found.schema}, {found.shards} shards), this program has {CANONICAL_VERSION} (schema {fresh.schema}, "
                 f"{fresh.shards} shards): finish it with the version that began it, or start over with --fresh"
             )
 
@@ -88,7 +92,7 @@ class SqliteFrontier:
     def add(self, requests: Sequence[Request], *, producer: str | None = None) -> Added:
         distinct: dict[int, Request] = {}
         for request in requests:
-            distinct.setdefault(fingerprint(request), request)
+            distinct.setdefault(visit_print(request), request)
         wanted = distinct
         if producer is None:
             keys = self._file.read(lambda db: admission.unseen(db, list(distinct)))
@@ -99,10 +103,12 @@ class SqliteFrontier:
         if added is None:
             return Added(full=True)
         new, too_large = added
-        refused = sum(fingerprint(request) in too_large for request in requests) if too_large else 0
+        refused = sum(visit_print(request) in too_large for request in requests) if too_large else 0
         return Added(new=new, known=len(requests) - new - refused, refused=refused)
 
     def lease(self, count: int, *, worker: str, request_id: str) -> Leased:
+        if wait_s := self._hours.wait_s(self._clock()):
+            return Leased((), wait_s)
         first = self._file.hold(worker)
         suspected = self._find_dead(at_once=first)
         if not first and not suspected:
@@ -131,9 +137,9 @@ class SqliteFrontier:
         holders = self._file.read(lambda db: db.execute(_HOLDERS, (_PRODUCER,)).fetchall())
         return self._file.dead_workers(name for (name,) in holders)
 
-    def fetched(self, tokens: Sequence[str]) -> None:
+    def fetched(self, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
         if tokens:
-            self._write(lambda step: settling.fetched(step, tokens))
+            self._write(lambda step: settling.fetched(step, tokens, seconds))
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         return self._write(lambda step: settling.settle(step, settlements)) if settlements else ()
@@ -154,12 +160,29 @@ class SqliteFrontier:
         return self._write(transition)
 
     def host(self, name: str) -> Host:
-        return self._file.read(lambda db: reading.host(db, name, self._clock()))
+        return self._file.read(lambda db: reading.host(db, self._rules, name, self._clock()))
 
     def set_host(
-        self, name: str, *, delay_s: float | None = None, pause_s: float | None = None, robots: Robots | None = None
+        self,
+        name: str,
+        *,
+        delay_s: float | None = None,
+        per_host: int | None = None,
+        pause_s: float | None = None,
+        robots: Robots | None = None,
+        crawl_delay_s: float = 0.0,
     ) -> None:
-        self._write(lambda step: admission.set_host(step, name, delay_s=delay_s, pause_s=pause_s, robots=robots))
+        self._write(
+            lambda step: admission.set_host(
+                step,
+                name,
+                delay_s=delay_s,
+                per_host=per_host,
+                pause_s=pause_s,
+                robots=robots,
+                crawl_delay_s=crawl_delay_s,
+            )
+        )
 
     def open_producer(self, name: str) -> str:
         self._file.hold(_producer_lock(name))
@@ -185,7 +208,7 @@ class SqliteFrontier:
         return self._file.read(reading.workers)
 
     def hosts(self, limit: int = 100) -> tuple[Host, ...]:
-        return self._file.read(lambda db: reading.hosts(db, limit, self._clock()))
+        return self._file.read(lambda db: reading.hosts(db, self._rules, limit, self._clock()))
 
     def dead(
         self, *, reason: str | None = None, host: str | None = None, limit: int = 100, after: int = 0
@@ -242,10 +265,12 @@ class SqliteFrontier:
         *,
         spider: str | None = None,
         hosts: tuple[str, ...] | None = None,
+        named: tuple[str, ...] | None = None,
         outputs: dict[str, str] | None = None,
+        own: dict[str, OwnPace] | None = None,
         paused: bool | None = None,
     ) -> CrawlRecord:
-        given = {"spider": spider, "hosts": hosts, "outputs": outputs, "paused": paused}
+        given = {"spider": spider, "hosts": hosts, "named": named, "outputs": outputs, "own": own, "paused": paused}
         notes = {name: value for name, value in given.items() if value is not None}
 
         def change(db: sqlite3.Connection) -> CrawlRecord:
@@ -264,6 +289,7 @@ class SqliteFrontier:
             step.flush()
 
         self._write(forget)
+        self.update_record(own={})
 
     def close(self) -> None:
         """Ends this process's locks too, when nothing else in it uses the file."""

@@ -28,10 +28,10 @@ def unseen(db: sqlite3.Connection, keys: list[int]) -> list[int]:
 
 
 def add(step: Step, requests: Mapping[int, Request], *, producer: str | None) -> tuple[int, set[int]] | None:
-    """`requests` by fingerprint, in order of admission. How many are new, and which are too large; None: full."""
+    """`requests` by `visit_print`, in order of admission. How many are new, and which are too large; None: full."""
     if producer is not None:
         _check_producer(step.db, producer)
-        if 0 < step.rules.pending_max <= step.totals.ready + step.totals.delayed:
+        if 0 < step.rules.pending_max <= step.totals.ready + step.totals.delayed - step.totals.revisits:
             return None
     new = {key for (key,) in step.db.execute(_NEW_SEEN, (encode_list(sorted(requests)),)).fetchall()}
     encoded = [(key, one, encode_request(one)) for key, one in requests.items() if key in new]
@@ -61,7 +61,7 @@ def _admit(step: Step, encoded: list[tuple[int, Request, bytes]]) -> None:
         origin, host = origins[name]
         rows.append((number, key, origin, one.priority, payload))
         if one.not_before_ms > step.now:
-            step.delay(number, host=host, due_ms=one.not_before_ms)
+            step.delay(number, host=host, due_ms=one.not_before_ms, later=one.visit > 0)
         else:
             step.make_ready(number, host=host, place=step.place(one.priority, number), origin=origin)
     step.db.executemany(_INSERT_REQUEST, rows)
@@ -105,16 +105,27 @@ def origin_number(step: Step, name: str, host: int) -> int:
     return step.db.execute(sql, (name, host)).lastrowid or 0
 
 
-def set_host(step: Step, name: str, *, delay_s: float | None, pause_s: float | None, robots: Robots | None) -> None:
+def set_host(
+    step: Step,
+    name: str,
+    *,
+    delay_s: float | None,
+    per_host: int | None,
+    pause_s: float | None,
+    robots: Robots | None,
+    crawl_delay_s: float,
+) -> None:
     """Set what is given."""
     number = host_number(step, name)
     host = step.host(number)
-    if delay_s is not None:
-        host.delay_ms = ms(delay_s)
+    host.set_own(delay_s, per_host)
     if pause_s is not None:
         host.paused_ms = step.now + ms(pause_s) if pause_s > 0 else 0
     if robots is not None:
         origin = origin_number(step, robots.origin, number)
+        sql = "SELECT 1 FROM origin WHERE host = ? AND id != ? AND fetched_ms > 0 AND expires_ms > ?"
+        others = step.db.execute(sql, (number, origin, step.now)).fetchone() is not None
+        host.set_crawl_delay(crawl_delay_s, others=others)
         sql = """UPDATE origin SET text = ?, expires_s = ?, expires_ms = ?, fetched_ms = max(?, 1, fetched_ms + 1)
             WHERE id = ?"""
         expires_ms = step.now + ms(robots.expires_s)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from crawler.codec import DAMAGED, decode_request
 from crawler.error import BadRecord
 from crawler.frontier import LEASE_MAX, REAP_MAX
 from crawler.frontier.policy import ms, next_due_s, stale
+from crawler.frontier.sqlite.choosing import Domains
 from crawler.frontier.sqlite.look import Look
-from crawler.frontier.sqlite.schema import TAKE
-from crawler.frontier.sqlite.step import Step
+from crawler.frontier.sqlite.schema import TAKE, TAKE_CHOSEN
+from crawler.frontier.sqlite.step import Step, encode_list
 from crawler.frontier.sqlite.tidying import look_at_clock, place_again, tidy
 from crawler.model import Bury, Lease, Request, Settlement
 from crawler.url import fingerprint
@@ -66,7 +68,12 @@ def lease(
     step.flush()
     if not look.may_give() or count <= 0:
         return rows, None
-    return rows, 0.0 if len(rows) == count else asking.next_due(asking.look())
+    if len(rows) == count:
+        return rows, 0.0
+    look = asking.look()
+    if asking.looked:
+        look.host_ms = step.now if asking.again else asking.domains.later_ms()
+    return rows, asking.next_due(look)
 
 
 def leases(rows: list[Row], *, robots: bool) -> tuple[list[Lease], list[Settlement]]:
@@ -107,6 +114,13 @@ class _Asking:
         self._worker = worker
         self._request_id = request_id
         self._lease_ms = ms(step.rules.lease_s)
+        self.looked = False
+        """The domains of due hosts were looked at; `again`: more than could be are due."""
+        self.again = False
+
+    @cached_property
+    def domains(self) -> Domains:
+        return Domains(self._step)
 
     def look(self) -> Look:
         return Look(self._step.db, self._step.rules, worker=self._worker, request_id=self._request_id)
@@ -126,19 +140,28 @@ class _Asking:
         step, held = self._step, look.held or 0
         suspects = _suspects(step) if step.totals.suspects else []
         if drained := self._drain(suspects):
-            if not held and step.host(drained.host).may_give(step.rules, step.now):
+            if not held and self._may_give(drained):
                 return self._give_alone(drained)
             return []
         if look.host_ms is not None and look.host_ms <= step.now:
             step.flush()
-            if rows := self._give_ready(count):
+            if rows := self._give_by_domain(count) if step.rules.per_domain else self._give_ready(count):
                 return rows
         reserved = step.totals.drain_host
         for one in suspects if not held else []:
             mine = one.request != step.totals.drain_request and one.host != reserved
-            if mine and step.host(one.host).may_give(step.rules, step.now):
+            if mine and self._may_give(one):
                 return self._give_alone(one)
         return []
+
+    def _may_give(self, one: _Suspect) -> bool:
+        host = self._step.host(one.host)
+        return host.may_give(self._step.rules, self._step.now) and self.domains.has_room(host.name)
+
+    def _give_by_domain(self, count: int) -> list[Row]:
+        chosen, self.again = self.domains.choose(count)
+        self.looked = True
+        return self._give_ready(len(chosen), chosen) if chosen else []
 
     def _drain(self, suspects: list[_Suspect]) -> _Suspect | None:
         """The overdue suspect that this worker must wait for with empty hands, if it is the one (rule 5)."""
@@ -152,7 +175,7 @@ class _Asking:
         if not totals.drain_worker:
             for one in suspects:
                 overdue = one.since_ms + ms(step.rules.suspect_wait_s) <= now
-                if overdue and step.host(one.host).may_give(step.rules, now):
+                if overdue and self._may_give(one):
                     totals.start_drain(self._worker, one.request, step.host(one.host), step.rules)
                     break
         if totals.drain_worker != self._worker:
@@ -164,7 +187,8 @@ class _Asking:
         sql = "INSERT INTO batch(request_id, worker, given_ms) VALUES (?, ?, ?)"
         return self._step.db.execute(sql, (self._request_id, self._worker, self._step.now)).lastrowid or 0
 
-    def _give_ready(self, count: int) -> list[Row]:
+    def _give_ready(self, count: int, chosen: Sequence[int] = ()) -> list[Row]:
+        """chosen: these hosts and no others."""
         step, rules = self._step, self._step.rules
         parameters = {
             "count": count,
@@ -175,8 +199,9 @@ class _Asking:
             "reserved": step.totals.drain_host,
             "expires_ms": step.now + self._lease_ms,
             "batch": self._batch(),
+            "chosen": encode_list(chosen),
         }
-        taken = step.db.execute(TAKE, parameters)
+        taken = step.db.execute(TAKE_CHOSEN if chosen else TAKE, parameters)
         before = (taken.lastrowid or 0) - taken.rowcount if taken.rowcount else sys.maxsize
         sql = "DELETE FROM ready WHERE (host, place) IN (SELECT host, place FROM lease WHERE serial > ?)"
         step.db.execute(sql, (before,))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from crawler.frontier.policy import Clock, Totals, clock, ms, next_due_s, stale
+from crawler.frontier.policy import Clock, clock, ms, next_due_s, stale
 from crawler.frontier.sqlite.schema import LOOK
+from crawler.frontier.totals import Totals
 from crawler.model import Rules
 
 _TOTALS = len(Totals.__struct_fields__)

@@ -31,8 +31,10 @@ def delayed(db: sqlite3.Connection, host: str | None, after: Delayed, until: int
 def forget_delayed(step: Step, wanted: list[Delayed]) -> int:
     """Those of them that are still delayed; returns how many."""
     sql = """DELETE FROM delayed WHERE (due_ms, request) IN (
-        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) RETURNING request"""
-    requests = [request for (request,) in step.db.execute(sql, (encode_list(wanted),)).fetchall()]
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) RETURNING request, later"""
+    rows = step.db.execute(sql, (encode_list(wanted),)).fetchall()
+    requests = [request for request, _ in rows]
+    step.totals.revisits -= sum(later for _, later in rows)
     sql = """SELECT o.host FROM json_each(?) j CROSS JOIN request r ON r.id = j.value
         CROSS JOIN origin o ON o.id = r.origin"""
     by_host = Counter(host for (host,) in step.db.execute(sql, (encode_list(requests),)))

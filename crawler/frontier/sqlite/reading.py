@@ -6,9 +6,10 @@ import sqlite3
 
 import msgspec
 
-from crawler.frontier.policy import HostState, Totals
+from crawler.frontier.host import HostState
 from crawler.frontier.sqlite.schema import HOST, TOTALS
-from crawler.model import CrawlRecord, Robots
+from crawler.frontier.totals import Totals
+from crawler.model import CrawlRecord, Robots, Rules
 from crawler.view import Counts, Host, WorkerRow
 
 
@@ -31,7 +32,7 @@ def workers(db: sqlite3.Connection) -> tuple[WorkerRow, ...]:
     return tuple(WorkerRow(name=name, leased=leased, pages=pages, seen_ms=seen) for name, leased, pages, seen in rows)
 
 
-def host(db: sqlite3.Connection, name: str, now: int) -> Host:
+def host(db: sqlite3.Connection, rules: Rules, name: str, now: int) -> Host:
     """One host, with its valid robots records."""
     row = db.execute(f"SELECT {HOST}, queued FROM host WHERE name = ?", (name,)).fetchone()
     if row is None:
@@ -42,10 +43,10 @@ def host(db: sqlite3.Connection, name: str, now: int) -> Host:
         Robots(origin=origin, text=text, expires_s=expires_s, fetched_ms=fetched_ms)
         for origin, text, expires_s, fetched_ms in db.execute(sql, (row[0], now))
     )
-    return HostState(*row[:-1]).public(now, ready=row[-1], robots=robots)
+    return HostState(*row[:-1]).public(rules, now, ready=row[-1], robots=robots)
 
 
-def hosts(db: sqlite3.Connection, limit: int, now: int) -> tuple[Host, ...]:
+def hosts(db: sqlite3.Connection, rules: Rules, limit: int, now: int) -> tuple[Host, ...]:
     """Cost: one pass over the hosts, 0.1 µs each."""
     sql = f"SELECT {HOST}, queued FROM host ORDER BY queued DESC, id LIMIT ?"
-    return tuple(HostState(*row[:-1]).public(now, ready=row[-1]) for row in db.execute(sql, (limit,)))
+    return tuple(HostState(*row[:-1]).public(rules, now, ready=row[-1]) for row in db.execute(sql, (limit,)))

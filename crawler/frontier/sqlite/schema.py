@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from crawler.frontier.policy import HostState, Totals
+from crawler.frontier.host import HostState
+from crawler.frontier.totals import Totals
 from crawler.sqlitefile import Schema
 
 TOTALS: Final = ", ".join(Totals.__struct_fields__)
@@ -19,18 +20,18 @@ _TOTALS_DDL = ", ".join(
     for field in Totals.__struct_fields__
 )
 
-_HOST_DDL = ", ".join(f"{field} INTEGER NOT NULL DEFAULT 0" for field in HostState.__struct_fields__[3:])
+_HOST_DDL = ", ".join(f"{field} INTEGER NOT NULL DEFAULT 0" for field in HostState.__struct_fields__[4:])
 
 SCHEMA: Final = Schema(
     "frontier",
-    2,
+    3,
     (
         f"""CREATE TABLE state(
             one INTEGER PRIMARY KEY CHECK (one = 1), record TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
             placing TEXT NOT NULL, {_TOTALS_DDL})""",
         "CREATE TABLE seen(fp INTEGER PRIMARY KEY)",
         f"""CREATE TABLE host(
-            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_ms INTEGER, {_HOST_DDL},
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_ms INTEGER, per_host INTEGER, {_HOST_DDL},
             ready_ms INTEGER, doomed INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL DEFAULT 0)""",
         "CREATE INDEX host_ready ON host(ready_ms) WHERE ready_ms IS NOT NULL",
         "CREATE INDEX host_doomed ON host(doomed) WHERE doomed",
@@ -44,7 +45,9 @@ SCHEMA: Final = Schema(
         """CREATE TABLE ready(
             host INTEGER, place INTEGER, request INTEGER NOT NULL, origin INTEGER NOT NULL,
             PRIMARY KEY (host, place)) WITHOUT ROWID""",
-        "CREATE TABLE delayed(due_ms INTEGER, request INTEGER, PRIMARY KEY (due_ms, request)) WITHOUT ROWID",
+        # later: a later visit that was not due yet when it was admitted (rule 18).
+        """CREATE TABLE delayed(
+            due_ms INTEGER, request INTEGER, later INTEGER NOT NULL, PRIMARY KEY (due_ms, request)) WITHOUT ROWID""",
         """CREATE TABLE suspect(
             since_ms INTEGER, request INTEGER, host INTEGER NOT NULL, PRIMARY KEY (since_ms, request)) WITHOUT ROWID""",
         # One row for each lease call that gave something: what its leases have in common.
@@ -92,15 +95,19 @@ LOOK: Final = f"""
         w.held, w.alone, w.seen_ms
     FROM state s LEFT JOIN worker w ON w.name = :worker"""
 
+# How many more requests of a host may be in flight, time aside, as `HostState.room`.
+_ROOM: Final = """CASE
+    WHEN slow > 0 OR coalesce(delay_ms, max(:delay_ms, crawl_delay_ms)) > 0 THEN 1 - in_flight
+    WHEN coalesce(per_host, :per_host) = 0 THEN :count ELSE coalesce(per_host, :per_host) - in_flight END"""
+
 # Rule 10: round by round one request of each due host, in one walk of the index; an origin whose robots.txt is not
 # known gives that instead, and its host nothing more.
-TAKE: Final = """
+_TAKE: Final = """
     INSERT INTO lease(batch, request, place, origin, host, expires_ms, step)
     WITH RECURSIVE
     allowed AS (
-        SELECT id, ready_ms, steps, CASE WHEN coalesce(delay_ms, :delay_ms) > 0 THEN 1 - in_flight
-            WHEN :per_host = 0 THEN :count ELSE :per_host - in_flight END AS room
-        FROM host WHERE ready_ms <= :now AND id != :reserved AND room > 0 ORDER BY ready_ms, id LIMIT :count),
+        SELECT id, ready_ms, steps, {room} AS room
+        FROM host WHERE {which} AND room > 0 ORDER BY ready_ms, id LIMIT :count),
     due AS MATERIALIZED (
         SELECT id, steps, room, row_number() OVER (ORDER BY ready_ms, id) AS turn FROM allowed),
     taken(round, turn, host, room, step, place, request, origin, known) AS (
@@ -116,3 +123,7 @@ TAKE: Final = """
         ORDER BY 1, 2 LIMIT :count)
     SELECT :batch, iif(known, request, NULL), iif(known, place, NULL), origin, host, :expires_ms, step
     FROM taken ORDER BY round, turn"""
+
+TAKE: Final = _TAKE.format(room=_ROOM, which="ready_ms <= :now AND id != :reserved")
+TAKE_CHOSEN: Final = _TAKE.format(room=f"min(1, {_ROOM})", which="id IN (SELECT value FROM json_each(:chosen))")
+"""One of each of these hosts (rule 16)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from crawler.frontier.host import with_times
 from crawler.frontier.policy import ms, parse_token
 from crawler.frontier.sqlite.step import HELD_BY_SERIAL, Held, Step, encode_list
 from crawler.frontier.sqlite.tidying import look_at_clock
@@ -22,14 +23,11 @@ def settle(step: Step, settlements: Sequence[Settlement]) -> tuple[str, ...]:
             stale.append(one.token)
             continue
         host, outcome = step.end_lease(held), one.outcome
-        if not held.fetched and isinstance(outcome, Done) and not outcome.fetched:
+        if not held.fetched and not isinstance(outcome, Retry) and not outcome.fetched:
             host.in_flight -= 1
         elif not held.fetched:
             host.fetch_ended(step.rules, step.now)
-        if isinstance(outcome, Retry) and outcome.blame == "host":
-            host.blamed(step.rules, step.now, given_at_step=held.step, delay_s=outcome.delay_s)
-        else:
-            host.well(given_at_step=held.step)
+        host.ended(step.rules, step.now, outcome, given_at_step=held.step, fetched=bool(held.fetched))
         if held.request is not None:
             step.shares[held.worker].pages += 1
             _settle_page(step, held, held.request, outcome)
@@ -64,11 +62,16 @@ def _settle_page(step: Step, held: Held, request: int, outcome: Done | Retry | B
             step.make_ready(request, host=held.host, place=held.place, origin=held.origin)
 
 
-def fetched(step: Step, tokens: Sequence[str]) -> None:
+def fetched(step: Step, tokens: Sequence[str], seconds: Sequence[float]) -> None:
     """The delays of these leases' hosts start now."""
-    helds = [held for held in _current(step, tokens).values() if not held.fetched]
-    for held in helds:
-        step.hosts[held.host].fetch_ended(step.rules, step.now)
+    current = _current(step, tokens)
+    took: dict[str, int] = {}
+    for token, took_ms in with_times(tokens, seconds):
+        took.setdefault(token, took_ms)
+    helds = [held for held in current.values() if not held.fetched]
+    for token, held in current.items():
+        if not held.fetched:
+            step.hosts[held.host].fetch_ended(step.rules, step.now, took[token])
     sql = "UPDATE lease SET fetched = 1 WHERE serial IN (SELECT value FROM json_each(?))"
     step.db.execute(sql, (encode_list([held.serial for held in helds]),))
     step.flush()

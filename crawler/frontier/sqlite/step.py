@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crawler.frontier.policy import HostState, Totals, crash_detail, place
+from crawler.frontier.host import HostState
+from crawler.frontier.policy import crash_detail, place
 from crawler.frontier.sqlite.schema import HOST_OF_H, TOTALS
+from crawler.frontier.totals import Totals
 from crawler.model import Rules
 
 encode_list = msgspec.json.Encoder().encode
@@ -80,7 +82,7 @@ class Step:
         self.finished: list[int] = []
         self.failed: list[int] = []
         self.ready: list[tuple[int, int, int, int]] = []
-        self.delayed: list[tuple[int, int]] = []
+        self.delayed: list[tuple[int, int, bool]] = []
         self.suspects: list[tuple[int, int, int]] = []
         self.dead: list[tuple[int, str, str, int, int]] = []
         self.shares: defaultdict[str, _Share] = defaultdict(_Share)
@@ -113,13 +115,16 @@ class Step:
         self.queued[host] -= count
         self.totals.ready -= count
 
-    def delay(self, request: int, *, host: int, due_ms: int) -> None:
-        self.delayed.append((due_ms, request))
+    def delay(self, request: int, *, host: int, due_ms: int, later: bool = False) -> None:
+        """`later`: a later visit, on its admission (rule 18)."""
+        self.delayed.append((due_ms, request, later))
+        self.totals.revisits += later
         self.host(host).delayed += 1
         self.totals.delayed += 1
 
-    def took_delayed(self, host: int, count: int = 1) -> None:
-        """So many of the host's are out of the table `delayed` already."""
+    def took_delayed(self, host: int, count: int = 1, *, later: int = 0) -> None:
+        """So many of the host's are out of the table `delayed` already; so many of them were later visits."""
+        self.totals.revisits -= later
         self.host(host).delayed -= count
         self.totals.delayed -= count
 
@@ -217,7 +222,7 @@ class Step:
             deltas = [(delta, host) for host, delta in self.queued.items()]
             db.executemany("UPDATE host SET queued = queued + ? WHERE id = ?", deltas)
         if self.delayed:
-            db.executemany("INSERT INTO delayed VALUES (?, ?)", self.delayed)
+            db.executemany("INSERT INTO delayed VALUES (?, ?, ?)", self.delayed)
         if self.suspects:
             db.executemany("INSERT INTO suspect VALUES (?, ?, ?)", self.suspects)
         if self.dead:

@@ -77,14 +77,14 @@ def tidy(step: Step, look: Look) -> bool:
 
 
 def _promote(step: Step, budget: int) -> int:
-    sql = """SELECT d.due_ms, d.request, r.priority, r.origin, o.host
+    sql = """SELECT d.due_ms, d.request, r.priority, r.origin, o.host, d.later
         FROM delayed d JOIN request r ON r.id = d.request JOIN origin o ON o.id = r.origin
         WHERE d.due_ms <= ? ORDER BY d.due_ms, d.request LIMIT ?"""
     rows = step.db.execute(sql, (step.now, budget)).fetchall()
     step.db.executemany("DELETE FROM delayed WHERE due_ms = ? AND request = ?", [row[:2] for row in rows])
     step.load({row[4] for row in rows})
-    for _, request, priority, origin, host in rows:
-        step.took_delayed(host)
+    for _, request, priority, origin, host, later in rows:
+        step.took_delayed(host, later=later)
         step.make_ready(request, host=host, place=step.place(priority, request), origin=origin)
     return len(rows)
 

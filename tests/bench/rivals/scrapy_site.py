@@ -1,8 +1,9 @@
-"""Scrapy crawls a site: `scrapy_site.py URL OUT.jsonl STYLE`.
+"""Scrapy crawls a site: `scrapy_site.py URL OUT.jsonl STYLE [REDIS_URL]`.
 
 tutorial: a Spider that follows with `response.follow_all(css="a")`, as its tutorial shows. crawlspider: a CrawlSpider
 with a LinkExtractor, as its documentation shows for whole sites. tuned: the hrefs of a page are made distinct by hand
-before they become requests.
+before they become requests. With a Redis it uses scrapy-redis's scheduler and duplicate filter, as that one's
+documentation shows.
 """
 
 from __future__ import annotations
@@ -77,9 +78,18 @@ class Documented(FromOne, CrawlSpider):
 STYLES = {"tutorial": Tutorial, "crawlspider": Documented, "tuned": Tuned}
 
 
-def main(url: str, out: str, style: str) -> None:
+def shared(redis_url: str) -> dict[str, Any]:
+    return {
+        "SCHEDULER": "scrapy_redis.scheduler.Scheduler",
+        "DUPEFILTER_CLASS": "scrapy_redis.dupefilter.RFPDupeFilter",
+        "REDIS_URL": redis_url,
+    }
+
+
+def main(url: str, out: str, style: str, redis_url: str = "") -> None:
     process = CrawlerProcess(
         {
+            **(shared(redis_url) if redis_url else {}),
             "CONCURRENT_REQUESTS": 32,
             "CONCURRENT_REQUESTS_PER_DOMAIN": 32,
             "DOWNLOAD_DELAY": 0,

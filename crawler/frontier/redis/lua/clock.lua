@@ -14,11 +14,13 @@ local function forget_batches()
     if #old == 0 then old = call('ZRANGEBYSCORE', P .. 'given', '(' .. wall, '+inf', 'LIMIT', 0, FORGET_MAX) end
     local gone = 0
     for _, id in ipairs(old) do
-        local first, last = string.match(call('HGET', P .. 'batches', id) or '0,0', '(%d+),(%d+)')
+        local first, last = range_of(call('HGET', P .. 'batches', id))
         local serials = {}
-        for serial = tonumber(first), tonumber(last) do serials[#serials + 1] = serial end
+        for serial = first, last do serials[#serials + 1] = serial end
         local current = false
-        for _, lease in ipairs(call('HMGET', P .. 'leases', unpack(serials))) do current = current or lease end
+        if #serials > 0 then
+            for _, lease in ipairs(call('HMGET', P .. 'leases', unpack(serials))) do current = current or lease end
+        end
         if not current then
             call('ZREM', P .. 'given', id)
             call('HDEL', P .. 'batches', id)
@@ -28,13 +30,34 @@ local function forget_batches()
     T.forgetting = (#old == FORGET_MAX and gone > 0) and 1 or 0
 end
 
+local function set_back()
+    -- Rule 6. A clock that was set back by more than half a lease goes on from where it was. Smaller steps are not told
+    -- from two servers' clocks at a failover: waits become longer by them, and by their sum when there are many.
+    if T.asked_ms - wall <= floor(R[LEASE_MS] / 2) then return false end
+    skew = skew + T.asked_ms - wall
+    now = wall + skew
+    call('HSET', KEYS[1], 'skew', skew)
+    T.grace_ms, T.asked_ms = now + R[LEASE_MS], wall
+    return true
+end
+
+local function let_lapse()
+    -- Somebody took away when leases lapse: from now on they have as long as new ones. Cost: in proportion to them.
+    local serials = call('HKEYS', P .. 'leases')
+    for first = 1, #serials, LEASE_MAX do
+        local some, rows = {unpack(serials, first, min(#serials, first + LEASE_MAX - 1))}, {}
+        for serial, lease in pairs(leases_of(some)) do
+            rows[#rows + 1] = text_of(now + R[LEASE_MS])
+            rows[#rows + 1] = expiry_member(serial, lease[L_HOST])
+        end
+        if #rows > 0 then call('ZADD', P .. 'expiry', unpack(rows)) end
+    end
+end
+
 local function look_at_clock()
-    -- Rule 6. A clock that was set back goes on from where it was.
-    if T.asked_ms - wall > floor(R[LEASE_MS] / 2) then
-        skew = skew + T.asked_ms - wall
-        now = wall + skew
-        call('HSET', KEYS[1], 'skew', skew)
-        T.grace_ms = now + R[LEASE_MS]
+    if set_back() then
+        forget_batches()
+        return
     elseif wall - T.asked_ms > floor(R[LEASE_MS] / 2) then
         T.grace_ms = now + R[LEASE_MS]
     elseif not stale(T.asked_ms) then
@@ -43,4 +66,6 @@ local function look_at_clock()
     end
     T.asked_ms = wall
     forget_batches()
+    if T.open > 0 and call('EXISTS', P .. 'producer_expiry') == 0 then T.open, T.lost = 0, T.lost + T.open end
+    if T.leased > 0 and call('EXISTS', P .. 'expiry') == 0 then let_lapse() end
 end

@@ -1,4 +1,4 @@
--- include shard moves clock
+-- include shard moves clock tidy
 -- Promise requests to a worker: reap, promote and bury on the side, then choose (rules 3 to 12). One step.
 --
 -- ARGV[3]  how many at most; -1: nothing new, only when something is due      ARGV[4]  the worker
@@ -6,119 +6,34 @@
 -- ARGV[6]  how many leases the worker holds in other shards      ARGV[7]  0: no suspect may be given
 -- ARGV[8]  how many the limits of the crawl leave, over all shards; -1: this shard knows
 -- Returns {due, facts, raw, …}: due: ms from now as text, '' for none. facts: MessagePack {draining, suspects, held,
--- alone, leases}; held, alone: how many the worker has in this shard now; leases: for each raw these eight: serial as
--- text, host, origin, attempts, crashes, alone, robots, stamp.
+-- alone, strangers, leases}; held, alone: how many the worker has in this shard now; strangers: hosts whose domains
+-- must be told (`domains`); leases: for each raw these eight: serial as text, host, origin, attempts, crashes, alone,
+-- robots, stamp.
 
 local count, worker_name, request_id = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local elsewhere, suspects_wanted, allowed = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
 
-local function by_time_and_serial(a, b)
-    return a[1] < b[1] or (a[1] == b[1] and tonumber(a[2]) < tonumber(b[2]))
-end
-
-local function reap(budget)
-    local rows = call('ZRANGEBYSCORE', P .. 'expiry', '-inf', now, 'WITHSCORES', 'LIMIT', 0, budget)
-    local lapsed, serials = {}, {}
-    for i = 1, #rows, 2 do
-        local serial, name = string.match(rows[i], '^(%d+) (.*)$')
-        lapsed[#lapsed + 1] = {tonumber(rows[i + 1]), serial, name, rows[i]}
-        serials[#serials + 1] = serial
-    end
-    table.sort(lapsed, by_time_and_serial)
-    local leases = leases_of(serials)
-    for _, one in ipairs(lapsed) do
-        local serial, name = one[2], one[3]
-        if leases[serial] then
-            died(serial, leases[serial])
-        else -- its record is damaged: keep what is left, free the host
-            local raw = call('HGET', P .. 'taken', serial)
-            call('ZREM', P .. 'expiry', one[4])
-            call('HDEL', P .. 'leases', serial)
-            call('HDEL', P .. 'taken', serial)
-            local host = host_made(name)
-            host[IN_FLIGHT], host[ASKING] = max(0, host[IN_FLIGHT] - 1), 0
-            T.leased = max(0, T.leased - 1)
-            bury({0, 0, 0, 0, 0, name, (raw or ''):sub(7)}, 'damaged_record', 'lease ' .. serial)
-        end
-    end
-    for _, serial in ipairs(call('ZRANGEBYSCORE', P .. 'producer_expiry', '-inf', now, 'LIMIT', 0, REAP_MAX)) do
-        call('ZREM', P .. 'producer_expiry', serial)
-        local producer = decode(call('HGET', P .. 'producers', serial))
-        call('HSET', P .. 'producers', serial, encode({producer[1], 'lost'}))
-        T.open, T.lost = T.open - 1, T.lost + 1
-    end
-    return budget - #lapsed
-end
-
-local function promote(budget)
-    local members = call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, budget)
-    local names, entries = {}, {}
-    for i, member in ipairs(members) do
-        entries[i] = entry_of(member:sub(7))
-        names[i] = entries[i][HOST]
-    end
-    load_hosts(names)
-    for i, member in ipairs(members) do
-        call('ZREM', P .. 'delayed', member)
-        T.delayed = T.delayed - 1
-        if entries[i][HOST] == '' then
-            bury(entries[i], 'damaged_record', 'delayed')
-        else
-            local host = host_made(names[i])
-            host[DELAYED] = host[DELAYED] - 1
-            come_back(entries[i])
-        end
-    end
-    return budget - #members
-end
-
-local function bury_doomed(budget)
-    -- The pages of hosts that are down (rule 9).
-    local names = call('ZRANGE', P .. 'down', 0, budget - 1)
-    load_hosts(names)
-    for _, name in ipairs(names) do
-        if budget <= 0 then return end
-        local host = host_made(name)
-        while budget > 0 and host[READY] > 0 do
-            local entry = take_ready(name, host)
-            if not entry then break end
-            bury(entry, 'host_down', '')
-            budget = budget - 1
-        end
-        if budget > 0 and host[SUSPECTS] > 0 then
-            for _, one in ipairs(suspects()) do
-                if budget > 0 and one[1][HOST] == name then
-                    take_suspect(one)
-                    bury(one[1], 'host_down', '')
-                    budget = budget - 1
-                end
-            end
-        end
-    end
-end
-
-local function tidy()
-    local budget = REAP_MAX
-    if now >= T.grace_ms then budget = reap(budget) end
-    if budget > 0 then budget = promote(budget) end
-    save_leases()
-    save_hosts()
-    if budget > 0 and call('EXISTS', P .. 'down') == 1 then
-        bury_doomed(budget)
-        save_hosts()
-    end
-end
-
+local SUSPECT_WAIT_MS = 2
 local me = worker_of(worker_name)
 local waiting = nil -- suspects, once asked for
 local function waiting_suspects()
-    waiting = waiting or suspects()
+    if waiting then return waiting end
+    waiting = {}
+    for _, one in ipairs(suspects()) do
+        if one[1][HOST] ~= '' then
+            waiting[#waiting + 1] = one
+        else -- damaged, so nobody can try it
+            call('ZREM', P .. 'suspects', one[3])
+            T.suspects = max(0, T.suspects - 1)
+            bury(one[1], 'damaged_record', 'suspect')
+        end
+    end
     return waiting
 end
 
 -- Choosing.
 
-local new = {leases = {}, taken = {}, expiry = {}, serials = {}, facts = {}, raws = {}}
+local new = {leases = {}, taken = {}, expiry = {}, serials = {}, facts = {}, raws = {}, bytes = 0}
 
 local function robots_known(host, entry)
     return R[ROBOTS] == 0 or host[STAMPS + 2 * entry[ORIGIN]] > wall
@@ -144,6 +59,7 @@ local function give(name, host, entry, known, since_ms)
         page, entry[PRIORITY], attempts, crashes)
     new.expiry[n + 1], new.expiry[n + 2] = text_of(now + R[LEASE_MS]), expiry_member(serial, name)
     new.serials[#new.serials + 1] = serial
+    new.bytes = new.bytes + #raw
     if known then
         local m = #new.taken
         new.taken[m + 1], new.taken[m + 2] = serial, raw
@@ -170,10 +86,106 @@ local function save_new()
     call('ZADD', P .. 'given', wall, request_id)
 end
 
+-- Domains (rule 16). `flying` counts what is in flight by domain; strangers are hosts whose domain was not told yet.
+local SCAN_MAX = 1000
+local domains = {strangers = {}, strange = {}, flying = {}, again = nil}
+
+local function domain_room(host)
+    if R[PER_DOMAIN] == 0 then return true end
+    local domain = host[X.DOMAIN]
+    domains.flying[domain] = domains.flying[domain] or tonumber(call('HGET', P .. 'flying', domain) or 0)
+    return domains.flying[domain] < R[PER_DOMAIN]
+end
+
+local function due_members(first, limit)
+    -- Of hosts that are due; what is no host's goes.
+    local due = {}
+    for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', first, limit)) do
+        if plain(member:sub(5)) then due[#due + 1] = member else call('ZREM', P .. 'ready', member) end
+    end
+    return due
+end
+
+local function misplaced(name, host)
+    -- Whether the place where the host was found is not its own; then it goes.
+    if host[READY] > 0 or host[PLACED] > 0 then return false end
+    call('ZREM', P .. 'ready', members[name])
+    return true
+end
+
+local prepare_domains
+do
+local function note(name)
+    -- Its domain, or nil for a stranger.
+    local host = host_of(name) or host_made(name)
+    if (host[X.DOMAIN] or 0) ~= 0 then return host[X.DOMAIN] end
+    if not domains.strange[name] then
+        domains.strange[name] = true
+        domains.strangers[#domains.strangers + 1] = name
+    end
+end
+
+local function count_anew()
+    -- When it was not counted for a while. Cost: in proportion to all leases.
+    local counts, rows = {}, call('HGETALL', P .. 'leases')
+    for i = 2, #rows, 2 do
+        local lease = {pcall(decode, rows[i])}
+        if lease[1] and #lease == L_CRASHES and lease[FETCHED] == 0 then
+            local domain = note(lease[L_HOST])
+            if domain then counts[domain] = (counts[domain] or 0) + 1 end
+        end
+    end
+    if #domains.strangers > 0 then return end
+    call('DEL', P .. 'flying')
+    for domain, times in pairs(counts) do call('HSET', P .. 'flying', domain, times) end
+    T.counted = 1
+end
+
+function prepare_domains()
+    -- False: some must be told first.
+    domains.due = due_members(T.scan, SCAN_MAX + 1)
+    local names = {}
+    for i = 1, min(#domains.due, SCAN_MAX) do
+        names[i] = domains.due[i]:sub(5)
+        members[names[i]] = domains.due[i]
+    end
+    load_hosts(names)
+    for _, name in ipairs(names) do
+        if not hosts[name] or (hosts[name][X.DOMAIN] or 0) == 0 then note(name) end
+    end
+    for _, one in ipairs(waiting_suspects()) do note(one[1][HOST]) end
+    if T.counted == 0 then count_anew() end
+    domains.names = names
+    return #domains.strangers == 0
+end
+end
+
+local give_ready
+do
+local function give_by_domain()
+    -- One of each due host whose domain has room.
+    local more, left = #domains.due > SCAN_MAX, count
+    for _, name in ipairs(domains.names) do
+        if left == 0 then break end
+        local host = hosts[name]
+        if not misplaced(name, host) and name ~= T.drain_host and host[READY] > 0 and room(host) > 0 and domain_room(host) then
+            host_made(name)
+            local entry, known = take_ready(name, host, robots_known)
+            if entry then
+                give(name, host, entry, known)
+                domains.flying[host[X.DOMAIN]] = domains.flying[host[X.DOMAIN]] + 1
+                left = new.bytes < CALL_BYTES_MAX and left - 1 or 0
+            end
+        end
+    end
+    T.scan = (more and left == count) and T.scan + SCAN_MAX or 0
+    domains.again = more or left < count
+end
+
 local function due_names(limit)
     local names = {}
     local reserved = T.drain_host
-    for _, member in ipairs(call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, limit + 1)) do
+    for _, member in ipairs(due_members(0, limit + 1)) do
         local name = member:sub(5)
         members[name] = member
         if name ~= reserved and #names < limit then names[#names + 1] = name end
@@ -181,8 +193,9 @@ local function due_names(limit)
     return names
 end
 
-local function give_ready()
+function give_ready()
     -- Round by round one of each due host.
+    if R[PER_DOMAIN] > 0 then return give_by_domain() end
     local turn, left = due_names(count), count
     load_hosts(turn)
     while #turn > 0 and left > 0 do
@@ -191,11 +204,11 @@ local function give_ready()
             if left == 0 then break end
             if not hosts[name] then hosts[name] = rescued(name) end
             local host = host_made(name)
-            if host[READY] > 0 and room(host) > 0 then
+            if not misplaced(name, host) and host[READY] > 0 and room(host) > 0 then
                 local entry, known = take_ready(name, host, robots_known)
                 if entry then
-                    left = left - 1
                     give(name, host, entry, known)
+                    left = new.bytes < CALL_BYTES_MAX and left - 1 or 0
                     if known then again[#again + 1] = name end
                 end
             end
@@ -204,17 +217,21 @@ local function give_ready()
     end
 end
 
+end
+
+local drain, give_suspect, give_alone, by_number
+do
 local function stop_drain()
     T.drain_worker, T.drain_request, T.drain_host = '', 0, ''
 end
 
-local function by_number(number)
+function by_number(number)
     for _, one in ipairs(waiting_suspects()) do
         if one[1][NUMBER] == number then return one end
     end
 end
 
-local function drain()
+function drain()
     -- The overdue suspect that this worker must wait for with empty hands, if it is the one (rule 5).
     if T.drain_worker ~= '' then
         local one = by_number(T.drain_request)
@@ -225,10 +242,9 @@ local function drain()
     if T.drain_worker == '' then
         for _, one in ipairs(waiting_suspects()) do
             local host = host_of(one[1][HOST])
-            if one[2] + R[SUSPECT_WAIT_MS] <= now and may_give(host) then
+            if one[2] + R[SUSPECT_WAIT_MS] <= now and may_give(host) and domain_room(host) then
                 T.drain_worker, T.drain_request = worker_name, one[1][NUMBER]
-                local limited = R[PER_HOST] > 0 or delay_of(host) > 0
-                T.drain_host = limited and one[1][HOST] or ''
+                T.drain_host = is_limited(host) and one[1][HOST] or ''
                 break
             end
         end
@@ -238,7 +254,7 @@ local function drain()
     return by_number(T.drain_request)
 end
 
-local function give_alone(one)
+function give_alone(one)
     local entry, name = one[1], one[1][HOST]
     local host = host_made(name)
     local known = robots_known(host, entry)
@@ -250,25 +266,31 @@ local function give_alone(one)
     end
 end
 
-local function give_suspect()
+function give_suspect()
     -- The one waiting for longest, unless another worker empties its hands for it.
     for _, one in ipairs(waiting_suspects()) do
         local free = one[1][NUMBER] ~= T.drain_request and (T.drain_host == '' or one[1][HOST] ~= T.drain_host)
-        if free and may_give(host_of(one[1][HOST])) then return give_alone(one) end
+        local host = host_of(one[1][HOST])
+        if free and may_give(host) and domain_room(host) then return give_alone(one) end
     end
+end
+
 end
 
 local function allowed_now()
     if allowed >= 0 then return allowed end
+    local PAGES_MAX, BYTES_MAX = 11, 12
     if R[BYTES_MAX] > 0 and T.bytes >= R[BYTES_MAX] then return 0 end
     return R[PAGES_MAX] > 0 and max(0, R[PAGES_MAX] - T.pages - T.leased) or LEASE_MAX
 end
 
+local next_due
+do
 local function first_score(key)
     return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
-local function next_due()
+function next_due()
     -- When asking again makes sense, as a time; nil: time alone changes nothing.
     local held = me[W_HELD] + elsewhere
     if me[W_ALONE] > 0 then return nil end
@@ -281,9 +303,16 @@ local function next_due()
     end
     local first = nil
     local function consider(time)
-        if time and (not first or time < first) then first = time end
+        if time and time < (first or math.huge) then first = time end
     end
-    local rows = call('ZRANGE', P .. 'ready', 0, 1, 'WITHSCORES')
+    local rows
+    if domains.again == nil then
+        rows = call('ZRANGE', P .. 'ready', 0, 1, 'WITHSCORES')
+    elseif domains.again then
+        rows = {'', now}
+    else -- those that are due now have no room in their domains
+        rows = call('ZRANGEBYSCORE', P .. 'ready', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 2)
+    end
     if T.drain_host ~= '' and rows[1] and rows[1]:sub(5) == T.drain_host then
         consider(tonumber(rows[4]))
     else
@@ -303,11 +332,13 @@ local function next_due()
     return first
 end
 
+end
+
 local function answer(due)
     save_all()
     local draining = T.drain_worker == worker_name and 1 or 0
     local text = due and string.format('%.0f', max(0, due - now)) or ''
-    local facts = array(5) .. encode(draining, T.suspects, me[W_HELD], me[W_ALONE]) .. array(#new.facts)
+    local facts = array(6) .. encode(draining, T.suspects, me[W_HELD], me[W_ALONE], domains.strangers) .. array(#new.facts)
     if #new.facts > 0 then facts = facts .. encode(unpack(new.facts)) end
     return {text, facts, unpack(new.raws)}
 end
@@ -317,9 +348,9 @@ if stale(me[W_SEEN_MS]) then me[W_SEEN_MS] = wall end
 local range = call('HGET', P .. 'batches', request_id)
 if range then
     -- Repeated: those that are still current, and nothing new (rule 3).
-    local first, last = string.match(range, '(%d+),(%d+)')
+    local first, last = range_of(range)
     local serials = {}
-    for serial = tonumber(first), tonumber(last) do serials[#serials + 1] = tostring(serial) end
+    for serial = first, last do serials[#serials + 1] = tostring(serial) end
     local leases = leases_of(serials)
     for _, serial in ipairs(serials) do
         local lease = leases[serial]
@@ -336,13 +367,17 @@ tidy()
 if count < 0 and allowed_now() > 0 and not paused then return answer(next_due()) end
 count = min(count, LEASE_MAX, allowed_now())
 if count <= 0 or paused or me[W_ALONE] > 0 then return answer(nil) end
+if R[PER_DOMAIN] > 0 and not prepare_domains() then return answer(now) end
 local drained = drain()
 if drained then
-    if me[W_HELD] + elsewhere == 0 and may_give(host_of(drained[1][HOST])) then give_alone(drained) end
+    local host = host_of(drained[1][HOST])
+    if me[W_HELD] + elsewhere == 0 and may_give(host) and domain_room(host) then give_alone(drained) end
 else
     give_ready()
     if #new.serials == 0 and me[W_HELD] + elsewhere == 0 and suspects_wanted then give_suspect() end
 end
 save_new()
 save_hosts()
+local problem = #new.serials == 0 and find_lost()
+if problem then return problem end
 return answer(#new.serials == count and now or next_due())

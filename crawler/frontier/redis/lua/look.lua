@@ -9,4 +9,4 @@ local due = ready and delayed and min(ready, delayed) or ready or delayed
 local values = {}
 for i, field in ipairs(FIELDS) do values[i] = T[field] end
 return {encode(values), call('HGETALL', P .. 'reasons'), ready and string.format('%.0f', max(0, now - ready)) or '',
-    due and string.format('%.0f', max(0, due - now)) or ''}
+    due and due < math.huge and string.format('%.0f', max(0, due - now)) or ''}

@@ -3,22 +3,27 @@
 
 local ORIGINS = {[0] = {'http://', ''}, {'https://', ''}, {'http://', ':443'}, {'https://', ':80'}}
 
-local function origin_of(name, origin)
-    return ORIGINS[origin][1] .. name .. ORIGINS[origin][2]
+local QUEUES = {}
+for priority = 0, PRIORITY_MAX do QUEUES[priority] = P .. 'q:' .. priority .. ':' end
+
+local function plain(name)
+    -- Whether it can be a host's: what is no text in UTF-8 could not be told to anybody.
+    return type(name) == 'string' and name ~= '' and not name:find('[^!-~]')
 end
 
 local function entry_of(packed)
     -- A damaged one becomes an entry without a host: `bury` keeps what is left of it.
     local whole, entry = pcall(decode, packed)
-    if whole and type(entry) == 'table' and #entry == 7 and type(entry[PAYLOAD]) == 'string' then return entry end
+    if whole and type(entry) == 'table' and #entry == 7 and plain(entry[HOST])
+        and type(entry[PAYLOAD]) == 'string' and ORIGINS[entry[ORIGIN]] and QUEUES[entry[PRIORITY]]
+        and type(entry[NUMBER]) == 'number' and type(entry[ATTEMPTS]) == 'number' and type(entry[CRASHES]) == 'number' then
+        return entry
+    end
     return {0, 0, 0, 0, 0, '', packed}
 end
 
 -- Queued: those that come in order stand in a list for each host and priority, those that came back in a sorted set
 -- with their place. A list's element is origin and number (6 bytes), then the payload.
-
-local QUEUES = {}
-for priority = 0, PRIORITY_MAX do QUEUES[priority] = P .. 'q:' .. priority .. ':' end
 
 local function queue_of(name, priority)
     return QUEUES[priority] .. name
@@ -39,6 +44,12 @@ local function come_back(entry)
     host[READY], host[BACK], T.ready = host[READY] + 1, host[BACK] + 1, T.ready + 1
 end
 
+local function raw_of(entry)
+    return entry[RAW] or struct.pack('>BI5', entry[ORIGIN], entry[NUMBER]) .. entry[PAYLOAD]
+end
+
+local take_ready
+do
 local function first_back(name)
     -- The one that goes first among those that came back, packed and as an entry.
     local key = P .. 'back:' .. name
@@ -71,10 +82,6 @@ local function take_queued(name, host, priority)
     return {number, origin, priority, 0, 0, name, false, raw}
 end
 
-local function raw_of(entry)
-    return entry[RAW] or struct.pack('>BI5', entry[ORIGIN], entry[NUMBER]) .. entry[PAYLOAD]
-end
-
 local function put_back(name, host, entry)
     -- Undo `take_queued`.
     local raw = raw_of(entry)
@@ -82,7 +89,7 @@ local function put_back(name, host, entry)
     host[READY], T.ready = host[READY] + 1, T.ready + 1
 end
 
-local function take_ready(name, host, accept)
+function take_ready(name, host, accept)
     -- The host's first READY entry (rule 10), or nil. One that `accept` refuses stays, and is returned with false.
     local taken, packed, back
     if host[BACK] > 0 then
@@ -121,6 +128,8 @@ local function take_ready(name, host, accept)
     return back, true
 end
 
+end
+
 -- Delayed, suspect, dead.
 
 local function numbered(entry)
@@ -128,10 +137,23 @@ local function numbered(entry)
     return struct.pack('>I6', entry[NUMBER]) .. encode(entry)
 end
 
+local function later(entry)
+    -- 1 for a DELAYED entry that is a later visit and was not due yet when it was admitted (rule 18), else 0. What was
+    -- tried before has attempts.
+    if entry[ATTEMPTS] > 0 or not entry[PAYLOAD]:find('"visit":', 1, true) then return 0 end
+    local whole, request = pcall(cjson.decode, entry[PAYLOAD])
+    return whole and type(request) == 'table' and (tonumber(request.visit) or 0) > 0 and 1 or 0
+end
+
+local function took_delayed(entry)
+    -- It is out of `delayed` already; its host is for the caller.
+    T.delayed, T.revisits = max(0, T.delayed - 1), max(0, T.revisits - later(entry))
+end
+
 local function delay_until(entry, due_ms)
     call('ZADD', P .. 'delayed', due_ms, numbered(entry))
     local host = host_made(entry[HOST])
-    host[DELAYED], T.delayed = host[DELAYED] + 1, T.delayed + 1
+    host[DELAYED], T.delayed, T.revisits = host[DELAYED] + 1, T.delayed + 1, T.revisits + later(entry)
 end
 
 local function suspect(entry, since_ms)
@@ -180,7 +202,9 @@ local function worker_of(name)
     if not workers[name] then
         local packed = call('HGET', P .. 'workers', name)
         local whole, worker = pcall(decode, packed or '')
-        if not packed or not whole or type(worker) ~= 'table' or #worker ~= 5 then worker = {0, 0, 0, 0, 0} end
+        local sound = packed and whole and type(worker) == 'table' and #worker == 5
+        for i = 1, 5 do sound = sound and type(worker[i]) == 'number' end
+        if not sound then worker = {0, 0, 0, 0, 0} end
         workers[name] = worker
     end
     return workers[name]
@@ -209,7 +233,7 @@ local function leases_of(serials)
     for i, serial in ipairs(serials) do
         if raws[i] then
             local lease = {pcall(decode, raws[i])}
-            if lease[1] and #lease == L_CRASHES then
+            if lease[1] and #lease == L_CRASHES and plain(lease[L_HOST]) then
                 found[serial] = lease
                 names[#names + 1] = lease[L_HOST]
             end
@@ -223,13 +247,20 @@ local function pack_lease(lease)
     return encode(unpack(lease, 2, L_CRASHES))
 end
 
+local function range_of(text)
+    -- The first and the last serial of a batch; without any when somebody wrote something else there.
+    local first, last = string.match(text or '', '^(%d+),(%d+)$')
+    first, last = tonumber(first), tonumber(last)
+    if not first or last - first >= LEASE_MAX then return 1, 0 end
+    return first, last
+end
+
 local ranges = {}
 local function owns(request_id, serial)
     -- Whether the lease was given for this request.
     local range = ranges[request_id]
     if not range then
-        local first, last = string.match(call('HGET', P .. 'batches', request_id) or '1,0', '(%d+),(%d+)')
-        range = {tonumber(first), tonumber(last)}
+        range = {range_of(call('HGET', P .. 'batches', request_id))}
         ranges[request_id] = range
     end
     local number = tonumber(serial)
@@ -241,6 +272,7 @@ local function entry_under(serial, lease)
     local raw = call('HGET', P .. 'taken', serial) or ''
     local origin, number = lease[L_ORIGIN], 0
     if #raw > 5 then origin, number = struct.unpack('>BI5', raw) end
+    if origin > 3 then origin = lease[L_ORIGIN] end
     return {number, origin, lease[L_PRIORITY], lease[L_ATTEMPTS], lease[L_CRASHES], lease[L_HOST], raw:sub(7)}
 end
 
@@ -252,7 +284,7 @@ local function take(serial, lease)
     local held = ended.workers[name] or {}
     held[#held + 1], ended.workers[name] = serial, held
     local worker, host = worker_of(name), host_made(lease[L_HOST])
-    worker[W_HELD] = worker[W_HELD] - 1
+    worker[W_HELD] = max(0, worker[W_HELD] - 1)
     if lease[PAGE] == 1 then
         worker[W_LEASED], T.leased = worker[W_LEASED] - 1, T.leased - 1
         if lease[ALONE] == 1 then worker[W_ALONE] = worker[W_ALONE] - 1 end
@@ -272,11 +304,11 @@ local function save_leases()
     end
 end
 
-local function fetch_ended(host)
-    -- The delay starts; one ms more, because clocks cut off (rule 7).
+local function fetch_ended(host, took_ms)
+    -- The delay starts. took_ms: how long the fetch was; nil: not known.
     host[IN_FLIGHT] = max(0, host[IN_FLIGHT] - 1)
-    local delay = delay_of(host)
-    if delay > 0 then host[NEXT_MS] = now + delay + 1 end
+    if took_ms then note_latency(host, took_ms) end
+    leave_alone(host, 1)
 end
 
 local function crashed_detail(crashes)
@@ -289,8 +321,7 @@ local function died(serial, lease)
     if lease[FETCHED] == 0 then
         -- The server may be at it for a while yet, so the host is left alone twice as long.
         host[IN_FLIGHT] = max(0, host[IN_FLIGHT] - 1)
-        local delay = delay_of(host)
-        if delay > 0 then host[NEXT_MS] = now + 2 * delay + 1 end
+        leave_alone(host, 2)
     end
     if lease[PAGE] == 0 then return end
     local entry = entry_under(serial, lease)
@@ -306,13 +337,37 @@ end
 local function forfeit_held(name, limit)
     -- A dead worker's leases, oldest first, at most `limit`.
     local serials = call('SMEMBERS', P .. 'held:' .. name)
-    table.sort(serials, function(a, b) return tonumber(a) < tonumber(b) end)
+    table.sort(serials, function(a, b) return (tonumber(a) or 0) < (tonumber(b) or 0) end)
+    local more = #serials > limit and 1 or 0
     for i = #serials, limit + 1, -1 do serials[i] = nil end
-    local leases = leases_of(serials)
+    local leases, count, unknown = leases_of(serials), 0, {}
     for _, serial in ipairs(serials) do
-        if leases[serial] then died(serial, leases[serial]) end
+        if leases[serial] then
+            died(serial, leases[serial])
+            count = count + 1
+        else
+            unknown[#unknown + 1] = serial -- damaged: what is left of it is buried when it lapses
+        end
     end
-    return #serials
+    if #unknown > 0 then call('SREM', P .. 'held:' .. name, unpack(unknown)) end
+    if more == 0 and call('HEXISTS', P .. 'workers', name) == 1 then
+        local worker = worker_of(name)
+        worker[W_HELD], worker[W_ALONE], worker[W_LEASED] = 0, 0, 0
+    end
+    return count, more
+end
+
+local function let_go(serial)
+    -- A lease whose record is damaged: whoever holds it no longer does. Whether somebody did.
+    for _, name in ipairs(call('HKEYS', P .. 'workers')) do
+        if call('SREM', P .. 'held:' .. name, serial) == 1 then
+            local worker = worker_of(name)
+            worker[W_HELD], worker[W_LEASED] = max(0, worker[W_HELD] - 1), max(0, worker[W_LEASED] - 1)
+            if call('EXISTS', P .. 'held:' .. name) == 0 then worker[W_HELD], worker[W_ALONE], worker[W_LEASED] = 0, 0, 0 end
+            return true
+        end
+    end
+    return false
 end
 
 local function save_all()

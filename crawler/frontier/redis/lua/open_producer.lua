@@ -7,10 +7,10 @@
 T.opened = T.opened + 1
 local before = call('HGET', P .. 'producer_names', ARGV[3])
 if before then
-    local state = decode(call('HGET', P .. 'producers', before))[2]
-    T[state] = T[state] - 1
+    local open = call('ZREM', P .. 'producer_expiry', before) == 1
+    local state = open and 'open' or producer_of(before)[2] == 'closed' and 'closed' or 'lost'
+    T[state] = max(0, T[state] - 1)
     call('HDEL', P .. 'producers', before)
-    call('ZREM', P .. 'producer_expiry', before)
 end
 call('HSET', P .. 'producer_names', ARGV[3], T.opened)
 call('HSET', P .. 'producers', T.opened, encode({ARGV[3], 'open'}))

@@ -1,5 +1,5 @@
 -- include shard moves
--- Forget READY requests of a host, at most REAP_MAX, or the DELAYED ones that are named.
+-- Forget READY requests of a host, at most REAP_MAX and CALL_BYTES_MAX, or the DELAYED ones that are named.
 --
 -- ARGV[3]  the host, or ''      ARGV[4…]  members of `delayed`
 -- Returns how many.
@@ -7,9 +7,11 @@
 local name, count = ARGV[3], 0
 if name ~= '' and host_of(name) then
     local host = host_made(name)
-    while count < REAP_MAX and host[READY] > 0 do
+    local moved = 0
+    while count < REAP_MAX and moved < CALL_BYTES_MAX and host[READY] > 0 do
         local entry = take_ready(name, host)
         if not entry then break end
+        moved = moved + #(entry[RAW] or entry[PAYLOAD])
         tell('purged', entry)
         count = count + 1
     end
@@ -17,7 +19,8 @@ end
 for i = 4, #ARGV do
     local entry = entry_of(ARGV[i]:sub(7))
     if call('ZREM', P .. 'delayed', ARGV[i]) == 1 then
-        T.delayed, count = T.delayed - 1, count + 1
+        took_delayed(entry)
+        count = count + 1
         local host = host_made(entry[HOST])
         host[DELAYED] = max(0, host[DELAYED] - 1)
         tell('purged', entry)

@@ -2,7 +2,7 @@
 -- Extend leases and producers to a full lease from now.
 --
 -- ARGV[3]  MessagePack: a {serial as text, request_id} each; request_id 'producer': the serial is a producer's
--- Returns MessagePack: the positions, from 0, of those that are lost.
+-- Returns {MessagePack: the positions, from 0, of those that are lost, how many there were}.
 
 look_at_clock()
 local batch = decode(ARGV[3])
@@ -25,4 +25,4 @@ for i, one in ipairs(batch) do
 end
 if #longer > 0 then call('ZADD', P .. 'expiry', unpack(longer)) end
 save_totals()
-return encode(lost)
+return {encode(lost), #batch}

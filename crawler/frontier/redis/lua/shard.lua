@@ -10,22 +10,26 @@ local call, unpack, floor, max, min = redis.call, unpack, math.floor, math.max, 
 local encode, decode = cmsgpack.pack, cmsgpack.unpack
 
 local SCHEMA = '2'
-local REAP_MAX, LEASE_MAX = 200, 200
+local REAP_MAX, LEASE_MAX, CALL_BYTES_MAX = 200, 200, 262144 -- the last: bytes of requests that one call may move
 local RANK = 281474976710656 -- 2^48: a place is the rank (0 for the highest priority) times this, plus the number
 local PRIORITY_MAX = 9
 
 -- Rules.
-local LEASE_MS, SUSPECT_WAIT_MS, CRASHES_MAX, PENDING_MAX, DELAY_MS, PER_HOST, ROBOTS, FAILURES_MAX, BACKOFF_S,
-    BACKOFF_MAX_S, PAGES_MAX, BYTES_MAX, LIFO = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local LEASE_MS, CRASHES_MAX, ROBOTS, LIFO, PER_DOMAIN = 1, 3, 7, 13, 14 -- the others where they are used
 local R = decode(ARGV[2])
 
 -- A host. PLACED: its score among the ready hosts, 0 when it is not among them. MASK: the priorities whose queues may
 -- hold something, as bits. STAMPS: for each origin two fields, until when its robots record is valid and the record's
 -- stamp. BACK: how many wait in `back`. OWN_DELAY: one more than its ms; 0: it has none. A record is kept without the
 -- zeros at its end, so what is rarely set stands there.
-local ID, DUE_MS, PLACED, READY, MASK, DONE, IN_FLIGHT, NEXT_MS, STAMPS, BACK, PAUSED_MS, FAILURES, STEPS, DOWN, ASKING,
-    OWN_DELAY, SUSPECTS, DELAYED, DEAD, DOOMED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
-local HOST_FIELDS = 27
+local ID, DUE_MS, PLACED, READY, MASK, DONE, IN_FLIGHT, NEXT_MS, LATENCY, STAMPS, BACK, PAUSED_MS, FAILURES, STEPS, DOWN,
+    ASKING, OWN_DELAY, SUSPECTS, DELAYED, DEAD, DOOMED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 19, 20, 21, 22, 23, 24, 25,
+    26, 27, 28
+local HOST_FIELDS = 28
+-- Fields that few hosts have: not even in the table unless one of them was set (`extended`). OWN_WIDTH: one more than its
+-- own cap of requests in flight; 0: it has none. DOMAIN: the registrable one, known only with a cap (rule 16).
+local X = {CRAWL_DELAY = 29, OWN_WIDTH = 30, SLOW = 31, WELL = 32, DOMAIN = 33}
+local HOST_ALL = 33
 
 -- Every text that a script gets or makes costs it a look at each of its bytes (Redis's Lua hashes them all), so a page's
 -- payload should be one text, once.
@@ -53,9 +57,13 @@ if not head[1] then
 elseif head[1] ~= SCHEMA then
     return redis.error_reply('SCHEMA ' .. KEYS[1] .. ' has schema ' .. head[1] .. ', this program ' .. SCHEMA)
 end
+local function damaged(what)
+    return redis.error_reply('DAMAGED ' .. KEYS[1] .. ': ' .. what)
+end
+local skew = tonumber(head[4] or '')
+if not tonumber(head[2] or '') or not skew then return damaged('generation and skew are not both numbers') end
 local P = KEYS[1] .. ':' .. head[2] .. ':'
 local paused = head[3] == '1'
-local skew = tonumber(head[4])
 
 -- Stamps are the clock as it is (`wall`); waits run by `now`, which never goes back: what the clock was set back is in
 -- `skew`.
@@ -69,13 +77,27 @@ local now = wall + skew
 -- Counters and the few facts about the whole shard.
 local FIELDS = {'ready', 'delayed', 'leased', 'suspects', 'dead', 'done', 'pages', 'items', 'bytes', 'added', 'dropped',
     'retries', 'crashes', 'hosts', 'open', 'closed', 'lost', 'serial', 'number', 'opened', 'died', 'seen', 'buckets',
-    'asked_ms', 'grace_ms', 'forgetting', 'drain_request', 'drain_ms', 'drain_worker', 'drain_host'}
+    'asked_ms', 'grace_ms', 'forgetting', 'drain_request', 'drain_ms', 'drain_worker', 'drain_host',
+    'revisits', 'scan', 'counted'}
 local T = {}
 do
-    local values = head[6] and decode(head[6]) or {}
-    for i, field in ipairs(FIELDS) do T[field] = values[i] or 0 end
+local function read_totals()
+    -- Raises an error for what is not an array of numbers and names.
+    local values, sum = head[6] and decode(head[6]) or {}, 0
+    for i, field in ipairs(FIELDS) do
+        local value = values[i] or 0
+        T[field] = value
+        if field ~= 'drain_worker' and field ~= 'drain_host' then sum = sum + value end
+    end
     if T.drain_worker == 0 then T.drain_worker, T.drain_host = '', '' end
+    return sum + #T.drain_worker + #T.drain_host
 end
+if not pcall(read_totals) or (not head[6] and call('EXISTS', P .. 'hosts', P .. 'producers') > 0) then
+    return damaged('its totals are gone or cannot be read')
+end
+end
+
+if R[PER_DOMAIN] == 0 then T.counted = 0 end -- from now on nobody counts what is in flight by domain
 
 local function save_totals()
     local values = {}
@@ -90,7 +112,7 @@ local function count_reason(name)
 end
 
 -- What `crawler monitor` shows; collected only while somebody looks.
-local watched = head[5] and tonumber(head[5]) > wall
+local watched = (tonumber(head[5] or '') or 0) > wall
 local events = {}
 local function complete(entry)
     if entry[RAW] then entry[PAYLOAD], entry[RAW] = entry[RAW]:sub(7), nil end
@@ -107,14 +129,19 @@ end
 -- Hosts: read when first needed, written back by `save_hosts`.
 
 local hosts, touched, members = {}, {}, {}
+local flew = {} -- with a cap by domain: what was in flight when the host was read
+local new_host, pack_host, rescued, load_hosts, host_of, host_made
+do
+local new_hosts, records = 0, nil -- made by this script; how many had a record before it
 
-local function new_host()
+function new_host()
+    new_hosts = new_hosts + 1
     T.hosts = T.hosts + 1
-    return {T.hosts, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    return {T.hosts, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 end
 
-local function pack_host(host)
-    local last = HOST_FIELDS
+function pack_host(host)
+    local last = host[HOST_ALL] and HOST_ALL or HOST_FIELDS
     while host[last] == 0 do last = last - 1 end
     return array(last) .. encode(unpack(host, 1, last))
 end
@@ -122,14 +149,15 @@ end
 local function unpack_host(raw)
     -- nil for a damaged one.
     local whole, host = pcall(decode, raw)
-    if not whole or type(host) ~= 'table' or #host < DUE_MS or #host > HOST_FIELDS then return nil end
-    for i = #host + 1, HOST_FIELDS do host[i] = 0 end
+    if not whole or type(host) ~= 'table' or #host < DUE_MS or #host > HOST_ALL then return nil end
+    for i = #host + 1, #host > HOST_FIELDS and HOST_ALL or HOST_FIELDS do host[i] = 0 end
     return host
 end
 
-local function rescued(name)
+function rescued(name)
     -- A damaged record: start it anew from what its queues hold; politeness begins afresh.
     local host = new_host()
+    T.counted = 0
     for priority = 0, PRIORITY_MAX do
         local length = call('LLEN', P .. 'q:' .. priority .. ':' .. name)
         if length > 0 then host[READY], host[MASK] = host[READY] + length, host[MASK] + 2 ^ priority end
@@ -142,7 +170,17 @@ local function rescued(name)
     return host
 end
 
-local function load_hosts(names)
+local function lost(name)
+    -- Whether somebody took a host's record away and left its requests. Only looked for when records are fewer or more
+    -- than were made.
+    records = records or call('HLEN', P .. 'hosts')
+    if records == T.hosts - new_hosts then return false end
+    local keys = {P .. 'back:' .. name}
+    for priority = 0, PRIORITY_MAX do keys[priority + 2] = P .. 'q:' .. priority .. ':' .. name end
+    return call('EXISTS', unpack(keys)) > 0
+end
+
+function load_hosts(names)
     local missing, asked = {}, {}
     for _, name in ipairs(names) do
         if hosts[name] == nil and not asked[name] then
@@ -153,36 +191,87 @@ local function load_hosts(names)
     if #missing == 0 then return end
     local raws = call('HMGET', P .. 'hosts', unpack(missing))
     for i, name in ipairs(missing) do
-        hosts[name] = raws[i] and (unpack_host(raws[i]) or rescued(name))
+        local host = raws[i] and (unpack_host(raws[i]) or rescued(name))
+        hosts[name] = host
+        if R[PER_DOMAIN] > 0 then flew[name] = host and host[IN_FLIGHT] or 0 end
     end
 end
 
-local function host_of(name)
+function host_of(name)
     -- To be read only; false when there is none.
     if hosts[name] == nil then load_hosts({name}) end
     return hosts[name]
 end
 
-local function host_made(name)
+function host_made(name)
     -- To be changed; made if need be.
     local host = host_of(name)
     touched[name] = true
     if not host then
-        host = new_host()
+        host = lost(name) and rescued(name) or new_host()
         hosts[name] = host
     end
     return host
 end
 
-local function delay_of(host)
-    return host[OWN_DELAY] > 0 and host[OWN_DELAY] - 1 or R[DELAY_MS]
 end
 
-local function room(host)
+local function extended(host)
+    -- With the fields that few hosts have.
+    for i = #host + 1, HOST_ALL do host[i] = 0 end
+    return host
+end
+
+-- How fast a host may be asked, as in crawler/frontier/host.py.
+
+local room, leave_alone, note_latency, is_limited
+do
+local DELAY_MS, PER_HOST, LATENCY_FACTOR, DELAY_MAX_MS = 5, 6, 15, 16
+local SLOW_BASE_MS = 250
+
+local function base_of(host)
+    -- Its delay, without what rules 14 and 15 make of it.
+    if host[OWN_DELAY] > 0 then return host[OWN_DELAY] - 1 end
+    return max(R[DELAY_MS], host[X.CRAWL_DELAY] or 0)
+end
+
+local function is_single(host)
+    return base_of(host) > 0 or (host[X.SLOW] or 0) > 0
+end
+
+local function width_of(host)
+    local own = host[X.OWN_WIDTH] or 0
+    return own > 0 and own - 1 or R[PER_HOST]
+end
+
+function leave_alone(host, times)
+    -- From now on for its delay; one ms more, because clocks cut off (rule 7).
+    local base, slow = base_of(host), host[X.SLOW] or 0
+    local delay = base
+    if base > 0 and host[LATENCY] > 0 then
+        delay = max(delay, min(math.ceil(R[LATENCY_FACTOR] * host[LATENCY]), R[DELAY_MAX_MS]))
+    end
+    if slow > 0 then delay = max(delay, min(max(base, SLOW_BASE_MS) * 2 ^ slow, R[DELAY_MAX_MS])) end
+    if delay > 0 then host[NEXT_MS] = max(host[NEXT_MS], now + times * delay + 1) end
+end
+
+function note_latency(host, took_ms)
+    -- Rule 14.
+    if R[LATENCY_FACTOR] <= 0 or base_of(host) == 0 then return end
+    host[LATENCY] = host[LATENCY] > 0 and floor((3 * host[LATENCY] + took_ms + 2) / 4) or took_ms
+end
+
+function is_limited(host)
+    return width_of(host) > 0 or is_single(host)
+end
+
+function room(host)
     -- How many more may be in flight, time aside (rules 7 to 9).
     if host[DOWN] == 1 or host[ASKING] == 1 then return 0 end
-    if delay_of(host) > 0 then return max(0, 1 - host[IN_FLIGHT]) end
-    return R[PER_HOST] > 0 and max(0, R[PER_HOST] - host[IN_FLIGHT]) or LEASE_MAX
+    if is_single(host) then return max(0, 1 - host[IN_FLIGHT]) end
+    local width = width_of(host)
+    return width > 0 and max(0, width - host[IN_FLIGHT]) or LEASE_MAX
+end
 end
 
 local function open_ms(host)
@@ -219,6 +308,28 @@ local function first_ready()
     return first[1], tonumber(first[2])
 end
 
+local function count_flying(names)
+    -- What is in flight by domain (rule 16). True when it became less for one.
+    local changes, freed = {}, false
+    for name in pairs(names) do
+        local host = hosts[name]
+        local change = host and host[IN_FLIGHT] - (flew[name] or 0) or 0
+        if change ~= 0 then
+            freed, flew[name] = freed or change < 0, host[IN_FLIGHT]
+            local domain = host[X.DOMAIN] or 0
+            if domain ~= 0 then
+                changes[domain] = (changes[domain] or 0) + change
+            else
+                T.counted = 0
+            end
+        end
+    end
+    for domain, change in pairs(changes) do
+        if change ~= 0 and call('HINCRBY', P .. 'flying', domain, change) <= 0 then call('HDEL', P .. 'flying', domain) end
+    end
+    return freed
+end
+
 local function save_hosts()
     -- Write the touched ones back, with their places among the ready and the doomed; wake idle workers when something
     -- is due where nothing was.
@@ -253,8 +364,11 @@ local function save_hosts()
             rows[#rows + 1] = pack_host(host)
         end
     end
+    local freed = R[PER_DOMAIN] > 0 and count_flying(touched)
     touched = {}
-    if woken then
+    if R[PER_DOMAIN] > 0 then
+        woken = woken or freed -- those that are due may have waited for their domain
+    elseif woken then
         local _, score = first_ready()
         woken = not score or score > now
     end
@@ -264,9 +378,29 @@ local function save_hosts()
     if woken then call('PUBLISH', KEYS[1], '') end
 end
 
+local function producer_of(number)
+    -- {name, state}. One whose record is gone or damaged is lost.
+    local whole, producer = pcall(decode, call('HGET', P .. 'producers', number) or '')
+    if whole and type(producer) == 'table' and type(producer[1]) == 'string' then
+        local state = producer[2]
+        if state == 'open' or state == 'closed' or state == 'lost' then return producer end
+    end
+    return {'', 'lost'}
+end
+
+local function lose_producer(number, name)
+    if call('ZREM', P .. 'producer_expiry', number) == 0 or not tonumber(number) then return end
+    call('HSET', P .. 'producers', number, encode({name, 'lost'}))
+    T.open, T.lost = max(0, T.open - 1), T.lost + 1
+end
+
 local function save()
     save_hosts()
-    for name, times in pairs(reasons) do call('HINCRBY', P .. 'reasons', name, times) end
+    for name, times in pairs(reasons) do
+        if type(redis.pcall('HINCRBY', P .. 'reasons', name, times)) == 'table' then -- what was there was no number
+            call('HSET', P .. 'reasons', name, times)
+        end
+    end
     if #events > 0 then call('PUBLISH', KEYS[1] .. ':events', encode({wall, events})) end
     save_totals()
 end

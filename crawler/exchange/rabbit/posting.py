@@ -1,0 +1,139 @@
+"""A message on its way to the broker, and a message of the broker in this process's hands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+import msgspec
+import pika  # type: ignore[import-untyped]
+
+from crawler.model import Message
+
+PERSISTENT: Final = 2
+NS_IN_MS: Final = 1_000_000
+
+Source = Literal["main", "suspects", "delayed"]
+
+
+class Posting:
+    """What is published, and how far it is. Not a struct: its state changes, a thousand times a second."""
+
+    __slots__ = ("batch", "body", "exchange", "key", "mandatory", "properties", "state")
+
+    def __init__(self, exchange: str, key: str, properties: Any, body: bytes, *, mandatory: bool = False) -> None:
+        """`mandatory`: it must reach a queue; for those that are addressed themselves."""
+        self.exchange = exchange
+        self.key = key
+        self.properties = properties
+        self.body = body
+        self.mandatory = mandatory
+        self.state: Literal["waiting", "sent", "safe", "full", "gone"] = "waiting"
+        """`full`: a queue refused it; `gone`: there is no such queue."""
+        self.batch: Any = None
+
+
+class Card(msgspec.Struct, order=True):
+    """A delivery in this process's hands, not acknowledged; in order of publication."""
+
+    number: int
+    """When it was published, in ms times a million, and counted: the order of delivery."""
+    id: str
+    tag: int
+    """Of the channel through which it came."""
+    source: Source = "main"
+    attempts: int = 0
+    crashes: int = 0
+    since_ms: int = 0
+    """Of a suspect: since when it is one."""
+    due_ms: int = 0
+    """Of a delayed one."""
+    redelivered: bool = False
+    again: bool = False
+    """Put into the main queue on purpose, not published by a worker: never a duplicate."""
+    kind: str = ""
+    body: bytes = b""
+
+
+class Numbers:
+    """Numbers that rise, across processes by their clocks."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, now_ms: int) -> int:
+        self._last = max(self._last + 1, now_ms * NS_IN_MS)
+        return self._last
+
+
+def properties(message: Message, number: int) -> Any:
+    """Of a message as a worker publishes it: what any consumer, in any language, may want to look at first."""
+    return pika.BasicProperties(
+        content_type="application/octet-stream" if message.blob else "application/json",
+        delivery_mode=PERSISTENT,
+        message_id=message.id,
+        type=message.kind,
+        timestamp=number // (1_000 * NS_IN_MS),
+        headers={"number": number},
+    )
+
+
+def moved(card: Card, **headers: Any) -> Any:
+    """Properties of a card that goes into another queue. Headers that are 0 or empty are left out."""
+    told = {"number": card.number, "attempts": card.attempts, "crashes": card.crashes, **headers}
+    return pika.BasicProperties(
+        content_type="application/octet-stream" if card.body[:1] == b"\x01" else "application/json",
+        delivery_mode=PERSISTENT,
+        message_id=card.id,
+        type=card.kind,
+        timestamp=card.number // (1_000 * NS_IN_MS),
+        headers={name: value for name, value in told.items() if value},
+    )
+
+
+def card_of(method: Any, given: Any, body: bytes, source: Source, now_ms: int) -> Card:
+    """What was delivered. One that somebody else published may lack what ours have."""
+    told = given.headers or {}
+    tag = method.delivery_tag
+    id = given.message_id or f"unnamed {source} {tag} {now_ms}"
+    number = _number(told, "number") or now_ms * NS_IN_MS
+    if len(told) == 1:  # as a worker published it
+        return Card(number, id, tag, source, redelivered=method.redelivered, kind=given.type or "", body=body)
+    return Card(
+        number,
+        id,
+        tag,
+        source,
+        attempts=_number(told, "attempts"),
+        crashes=_number(told, "crashes"),
+        since_ms=_number(told, "since_ms"),
+        due_ms=_number(told, "due_ms"),
+        redelivered=method.redelivered,
+        again=bool(told.get("again")),
+        kind=given.type or "",
+        body=body,
+    )
+
+
+def _number(headers: dict[str, Any], name: str) -> int:
+    value = headers.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def runs(tags: list[int], outstanding: dict[int, float]) -> Iterator[tuple[int, bool]]:
+    """How to acknowledge `tags` in as few frames as possible: (tag, multiple). `outstanding`: all tags of the channel
+    that are not acknowledged, oldest first, and when they came; those of `tags` are taken out."""
+    wanted = set(tags)
+    last = 0
+    for tag in outstanding:
+        if tag not in wanted:
+            break
+        last = tag
+        wanted.discard(tag)
+    if last:
+        for tag in [tag for tag in tags if tag <= last]:
+            outstanding.pop(tag, None)
+        yield last, True
+    for tag in sorted(wanted):
+        if outstanding.pop(tag, None) is not None:
+            yield tag, False

@@ -1,0 +1,80 @@
+"""The thread in which everything about RabbitMQ happens: heartbeats are answered whatever the callers do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from crawler.error import BackendError
+
+T = TypeVar("T")
+
+MARGIN_S: Final = 5.0
+"""Each step of a verb has a time limit of its own; this is for their sum."""
+CLOSE_S_MAX: Final = 10.0
+
+
+class Thread:
+    """A loop in a thread, from the first `run` to `close`. Not to be used in a forked child."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def began(self) -> bool:
+        return self._loop is not None
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """What the coroutine returns or raises; BackendError when it takes too long."""
+        try:
+            loop = self._started()
+        except BackendError:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result(timeout_s + MARGIN_S)
+        except TimeoutError:
+            future.cancel()
+            raise BackendError(f"RabbitMQ did not answer within {timeout_s + MARGIN_S:g} s") from None
+        except asyncio.CancelledError:
+            raise BackendError("RabbitMQ: closed while it was used") from None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            raise BackendError("RabbitMQ: connected before a fork and used after it")
+        with self._lock:
+            if self._closed:
+                raise BackendError("RabbitMQ: used after close()")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="rabbit", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def close(self) -> None:
+        """End the loop and what still runs in it. Safe to repeat."""
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop)
+        loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
+        thread.join(CLOSE_S_MAX)
+        if not thread.is_alive():
+            loop.close()
+
+
+async def _end_tasks() -> None:
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()

@@ -1,0 +1,81 @@
+"""The hours in which a crawl may ask its hosts: `22:00-06:00`, by the clock of a time zone. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+
+from crawler.error import SettingsError
+
+_WINDOW: Final = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
+_DAY: Final = 24 * 60
+
+
+class Hours:
+    """Windows of a day; one whose end is before its begin goes over midnight. None at all: always open."""
+
+    def __init__(self, windows: Sequence[str] = (), zone: str = "") -> None:
+        """zone: a name of the IANA time zone database; empty: UTC. Raises SettingsError."""
+        self._windows = tuple(_parsed(window) for window in windows)
+        self._zone = _zone(zone) if self._windows or zone else UTC
+
+    def opens_ms(self, now_ms: int) -> int | None:
+        """When the next window opens; None while one is open. Both in ms since 1970."""
+        if not self._windows:
+            return None
+        now = datetime.fromtimestamp(now_ms / 1000, self._zone)
+        minute = now.hour * 60 + now.minute
+        if any(_within(minute, *window) for window in self._windows):
+            return None
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        opens = (
+            # By the clock on the wall: a day may have 23 or 25 hours.
+            round((midnight + timedelta(days=day, minutes=start)).timestamp() * 1000)
+            for day in (0, 1)
+            for start, _ in self._windows
+        )
+        return min(time for time in opens if time > now_ms)
+
+    def opens(self, now_ms: int) -> str:
+        """`2026-07-01T22:00+02:00`, when the next window opens; empty while one is open."""
+        opens_ms = self.opens_ms(now_ms)
+        if opens_ms is None:
+            return ""
+        return datetime.fromtimestamp(opens_ms / 1000, self._zone).isoformat(timespec="minutes")
+
+    def wait_s(self, now_ms: int) -> float:
+        """Seconds until one is open; 0 while one is."""
+        opens_ms = self.opens_ms(now_ms)
+        return 0.0 if opens_ms is None else (opens_ms - now_ms) / 1000
+
+
+def _within(minute: int, start: int, end: int) -> bool:
+    return start <= minute < end if start < end else minute >= start or minute < end
+
+
+def _parsed(window: str) -> tuple[int, int]:
+    found = _WINDOW.fullmatch(window)
+    if found:
+        start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+        if start < _DAY and end <= _DAY and start != end and int(found[2]) < 60 and int(found[4]) < 60:
+            return start, end
+    raise SettingsError(
+        f'[politeness] hours: {window!r} is no window of a day; write "22:00-06:00" or "00:00-24:00" (24 hours, '
+        "begin and end differ)"
+    )
+
+
+def _zone(name: str) -> tzinfo:
+    if not name:
+        return UTC
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only who names a zone pays for it
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise SettingsError(
+            f'[politeness] zone: {name!r} is no time zone that this machine knows; write one as "Europe/Berlin", or '
+            "leave it empty for UTC"
+        ) from None
