@@ -274,7 +274,7 @@ class Fetcher:
                 if status == 304 and is_conditional(request.headers):
                     skipped = NOT_MODIFIED
                 elif redirect is None:
-                    raise site_error(status, answer.reason or "", headers.get("Retry-After"))
+                    raise site_error(status, answer.reason or "", headers.get("Retry-After"), headers.get("Date"))
             elif request.method == "HEAD":  # whatever is announced, there is no body (RFC 9110 §9.3.2)
                 await self._drain(answer, take, 0)
             elif not any_type and not self._wanted(headers):

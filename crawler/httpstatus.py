@@ -51,35 +51,43 @@ def redirected(request: Request, status: int, target: str) -> Request:
     )
 
 
-def site_error(status: int, phrase: str, retry_after: str | None) -> SiteError:
+def site_error(status: int, phrase: str, retry_after: str | None, date: str | None = None) -> SiteError:
     """The error that a status other than 2xx and redirects means. 4xx is final but for 408, 425 and 429; 429 and 503
-    are the host's."""
+    are the host's. date: the answer's Date, by whose clock a date in Retry-After is meant."""
     return SiteError(
         f"http_{status}",
         phrase,
         blame="host" if status in _HOST else "page",
         final=status < 500 and status not in _AGAIN,
         status=status,
-        retry_after_s=retry_after_s(retry_after) if retry_after else None,
+        retry_after_s=retry_after_s(retry_after, date=date) if retry_after else None,
     )
 
 
-def retry_after_s(value: str, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, 0 to RETRY_AFTER_MAX_S; None when unreadable (RFC 9110 §10.2.3)."""
+def retry_after_s(value: str, now: datetime | None = None, *, date: str | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, 0 to RETRY_AFTER_MAX_S; None when unreadable (RFC 9110 §10.2.3). Of
+    two clocks, ours and the server's (date), the one by which it is longer counts."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         # Ten digits are enough, and int() refuses thousands of them.
         return min(float(value[:10]), RETRY_AFTER_MAX_S)
+    until = _http_date(value)
+    if until is None:
+        return None
+    theirs = _http_date(date) if date else None
+    seconds = max((until - one).total_seconds() for one in (now or datetime.now(UTC), theirs) if one is not None)
+    return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _http_date(text: str) -> datetime | None:
+    """An HTTP date in any of its forms; None for anything else."""
     from email.utils import parsedate_to_datetime  # the mail package, for a header that few servers send
 
     try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    seconds = (date - (now or datetime.now(UTC))).total_seconds()
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)
 
 
 def _headers_for(request: Request, target: str, *, keeps_body: bool) -> tuple[tuple[str, str], ...]:

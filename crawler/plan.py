@@ -95,8 +95,8 @@ def prepare(
     revisit: bool = False,
 ) -> Plan:
     """The plan of `crawler run`. Creates the state, and with `fresh` removes the crawl and its outputs first. `spider`:
-    a class at hand, else the settings name it. `revisit`: go on with later visits until stopped. Raises SettingsError for whatever the user must put right, BackendError
-    when the disk says no."""
+    a class at hand, else the settings name it. `revisit`: go on with later visits until stopped. Raises SettingsError
+    for whatever the user must put right, BackendError when the disk says no."""
     settings = settings.revisiting() if revisit else settings
     spider = spider or app.load_spider(settings)
     app.make_spider(spider, settings.spider)

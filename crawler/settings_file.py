@@ -69,7 +69,9 @@ def lines() -> Iterator[str]:
         texts, defaults = comments(table), table()
         for key in table.__struct_fields__:
             yield from (f"# {line}" for line in texts[key].splitlines())
-            yield f"{key} = {_toml(getattr(defaults, key))}"
+            # `hosts = {}` would forbid a table [politeness.hosts."example.com"] further down.
+            comment = "# " if isinstance(getattr(defaults, key), dict) else ""
+            yield f"{comment}{key} = {_toml(getattr(defaults, key))}"
     yield from TAIL.splitlines()
 
 

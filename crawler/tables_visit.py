@@ -21,7 +21,7 @@ class ContentTable(Table, frozen=True, kw_only=True):
     application/octet-stream. With `X-Content-Type-Options: nosniff` what the server says stands."""
     similar: Literal["off", "flag", "skip"] = "off"
     """Near-duplicates, pages of a host whose text is nearly that of another one seen by the same worker. flag: told in
-    the history; skip: they give no items either. Costs up to half as much again as the rest of a page of 2,000 words."""
+    the history; skip: they give no items either. Costs up to half as much as all else for a page of 2,000 words."""
     similar_bits: Annotated[int, Meta(ge=0, le=3)] = 3
     """In so many of its 64 bits the simhash of a near-duplicate's text differs at most."""
     similar_max: Positive = 20_000

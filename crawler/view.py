@@ -18,7 +18,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Waiting, due by time (host politeness aside). Suspects are not in it."""
     delayed: int = 0
     revisits: int = 0
-    """Of the delayed: later visits that were not due yet when somebody last looked. The crawl does not wait for them."""
+    """Of the delayed: later visits that were not due yet at the last look. The crawl does not wait for them."""
     leased: int = 0
     """Pages under lease; robots.txt leases are not counted anywhere here."""
     suspects: int = 0

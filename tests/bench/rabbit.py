@@ -57,7 +57,9 @@ class Bench:
         print(self.rows[-1], flush=True)
 
 
-def through(bench: Bench, open_one: Callable[[], RabbitExchange], messages: list[Message], size: int, batch: int) -> None:
+def through(
+    bench: Bench, open_one: Callable[[], RabbitExchange], messages: list[Message], size: int, batch: int
+) -> None:
     """Publish all, then take all to their end."""
     with open_one() as exchange:
         exchange.counts()  # connected

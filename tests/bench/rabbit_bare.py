@@ -1,4 +1,4 @@
-"""The least that pika can do: publish with confirms, and consume with one acknowledgement for many. No codec, no rules."""
+"""The least that pika can do: publish with confirms, consume with one acknowledgement for many. No codec, no rules."""
 
 from __future__ import annotations
 

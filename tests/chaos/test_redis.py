@@ -32,7 +32,18 @@ WORKER_KILLS = 30
 SERVER_KILLS = 5
 SEED = 20260131
 HANG_S = 120.0
-FAST = ["-w", "4", "--delay", "0", "--per-host", "0", "--set", 'crawl.hosts=["*"]', "--set", 'guard.allow=["127.0.0.0/8"]']
+FAST = [
+    "-w",
+    "4",
+    "--delay",
+    "0",
+    "--per-host",
+    "0",
+    "--set",
+    'crawl.hosts=["*"]',
+    "--set",
+    'guard.allow=["127.0.0.0/8"]',
+]
 SAFE = ["--set", "redis.replicas=1"]
 ALWAYS = {"appendfsync": "always"}
 

@@ -1,4 +1,4 @@
-"""Everything at once on real servers: frontier on Redis, exchange on RabbitMQ, four stores; and all of it dies again and
+"""Everything at once on real servers: frontier on Redis, exchange on RabbitMQ, four stores; all of it dies again and
 again. What the stores hold at the end is what an undisturbed crawl would have stored."""
 
 from __future__ import annotations

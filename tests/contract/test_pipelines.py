@@ -25,6 +25,7 @@ import pytest
 
 from crawler.error import SettingsError, Unavailable
 from crawler.model import LOG_KIND, Message, Record
+from crawler.view import LogEntry
 from pipelines import output
 from pipelines.csv import Csv
 from pipelines.history import History, entries
@@ -256,7 +257,6 @@ def test_killed_at_any_instant_and_everything_delivered_again(
 FULL = """
 import resource, sys
 from crawler.error import Unavailable
-from crawler.view import LogEntry
 from pathlib import Path
 from tests.contract.test_pipelines import STORES, expected, message
 make, read = STORES[sys.argv[1]]

@@ -257,7 +257,8 @@ class TestExplain:
         assert said in capsys.readouterr().out
 
     @pytest.mark.parametrize(
-        ("text", "allowed"), [("User-agent: *\nDisallow: /n", "forbidden by line 2: Disallow: /n"), ("", "allowed"), (None, "unknown")]
+        ("text", "allowed"),
+        [("User-agent: *\nDisallow: /n", "forbidden by line 2: Disallow: /n"), ("", "allowed"), (None, "unknown")],
     )
     def test_robots(self, text: str | None, allowed: str, capsys: pytest.CaptureFixture[str]) -> None:
         from crawler.model import Robots

@@ -156,3 +156,17 @@ def test_redirected_keeps_what_it_may(method: str, status: int, after: str) -> N
     kept = after == method
     assert request.body == (body if kept else b"")
     assert request.headers == (headers if kept else headers[1:])
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Fri, 01 May 2026 11:59:00 GMT", 90.0),  # the server's clock is behind ours
+        ("Fri, 01 May 2026 12:00:20 GMT", 30.0),
+        ("yesterday", 30.0),
+        (None, 30.0),
+    ],
+)
+def test_a_date_in_retry_after_is_by_the_servers_clock(date: str | None, seconds: float) -> None:
+    now = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
+    assert retry_after_s("Fri, 01 May 2026 12:00:30 GMT", now, date=date) == seconds

@@ -8,6 +8,7 @@ import pytest
 
 from crawler import settings_file
 from crawler.error import SettingsError
+from crawler.model import OwnPace
 from crawler.settings import TABLES, PipelineTable, Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,13 @@ def test_settings_toml_is_what_the_code_says() -> None:
 
 def test_settings_toml_holds_the_defaults() -> None:
     assert load(str(ROOT / "settings.toml")) == Settings()
+
+
+def test_a_copy_of_settings_toml_takes_tables_for_single_hosts(tmp_path: Path) -> None:
+    copy = tmp_path / "mine.toml"
+    text = (ROOT / "settings.toml").read_text(encoding="utf-8")
+    copy.write_text(f'{text}\n[politeness.hosts."example.com"]\ndelay_s = 5\n', encoding="utf-8")
+    assert set(load(str(copy)).politeness.hosts) == {"example.com"}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -170,3 +178,31 @@ def test_the_frontiers_rules_come_from_three_tables() -> None:
     overrides = ["frontier.order=lifo", "politeness.delay_s=0.5", "crawl.pages_max=7"]
     rules = load(None, overrides=overrides).rules()
     assert (rules.order, rules.delay_s, rules.pages_max) == ("lifo", 0.5, 7)
+
+
+class TestPolitenessOfHosts:
+    def test_values_for_single_hosts(self, tmp_path: Path) -> None:
+        path = tmp_path / "settings.toml"
+        first = '[politeness.hosts."a.example"]\ndelay_s = 5\n'
+        second = '[politeness.hosts."b.example:8080"]\nper_host = 2\n'
+        path.write_text(first + second)
+        own = load(str(path)).own()
+        assert own == {"a.example": OwnPace(delay_s=5.0), "b.example:8080": OwnPace(per_host=2)}
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('hosts."a.example"]\ndelay = 5', r'hosts\."a\.example" delay: unknown key, did you mean delay_s\?'),
+            ('hosts."A.example"]\ndelay_s = 5', 'calls this host "a.example": write it so'),
+            ('hosts."a.example:80"]\ndelay_s = 5', 'calls this host "a.example": write it so'),
+            ('hosts."*.example"]\ndelay_s = 5', "not a host"),
+            ('hosts."a.example/x"]\ndelay_s = 5', "not a host"),
+            ('hosts."a.example"]\ndelay_s = -5', "hosts: expected a table of tables, found Expected `float` >= 0"),
+            ('hosts."a.example"]\ndelay_s = nan', "hosts: expected a table of tables"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, text: str, message: str, tmp_path: Path) -> None:
+        path = tmp_path / "settings.toml"
+        path.write_text(f"[politeness.{text}\n")
+        with pytest.raises(SettingsError, match=message):
+            load(str(path))

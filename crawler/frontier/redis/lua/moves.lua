@@ -311,10 +311,6 @@ local function fetch_ended(host, took_ms)
     leave_alone(host, 1)
 end
 
-local function crashed_detail(crashes)
-    return crashes .. ' workers died holding this page and nothing else: killed, out of memory, or over parse_max_s'
-end
-
 local function died(serial, lease)
     -- The lease ended without an outcome (rule 4).
     local host = take(serial, lease)
@@ -328,7 +324,8 @@ local function died(serial, lease)
     if lease[ALONE] == 1 then
         entry[CRASHES], T.crashes = entry[CRASHES] + 1, T.crashes + 1
         if entry[CRASHES] >= R[CRASHES_MAX] then
-            return bury(entry, 'crashed', crashed_detail(entry[CRASHES]))
+            return bury(entry, 'crashed', entry[CRASHES] .. ' workers died holding this page and nothing else: killed, out '
+                .. 'of memory, or over parse_max_s')
         end
     end
     suspect(entry, now)

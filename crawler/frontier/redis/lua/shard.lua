@@ -130,11 +130,11 @@ end
 
 local hosts, touched, members = {}, {}, {}
 local flew = {} -- with a cap by domain: what was in flight when the host was read
-local new_host, pack_host, rescued, load_hosts, host_of, host_made
-do
+local pack_host, rescued, load_hosts, host_of, host_made
+do -- a script may have 200 locals at a time
 local new_hosts, records = 0, nil -- made by this script; how many had a record before it
 
-function new_host()
+local function new_host()
     new_hosts = new_hosts + 1
     T.hosts = T.hosts + 1
     return {T.hosts, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -282,16 +282,6 @@ local function may_give(host)
     return open_ms(host) <= now and room(host) > 0
 end
 
-local function member_of(name, host)
-    -- Among hosts that are due since the same time the number decides (rule 10).
-    local member = members[name]
-    if not member then
-        member = struct.pack('>I4', host[ID]) .. name
-        members[name] = member
-    end
-    return member
-end
-
 local texts = {}
 local function text_of(number)
     -- Whole, below 10^14. Redis writes a number out with 17 digits each time it is given one; many have the same.
@@ -306,6 +296,18 @@ end
 local function first_ready()
     local first = call('ZRANGE', P .. 'ready', 0, 0, 'WITHSCORES')
     return first[1], tonumber(first[2])
+end
+
+local save_hosts
+do
+local function member_of(name, host)
+    -- Among hosts that are due since the same time the number decides (rule 10).
+    local member = members[name]
+    if not member then
+        member = struct.pack('>I4', host[ID]) .. name
+        members[name] = member
+    end
+    return member
 end
 
 local function count_flying(names)
@@ -330,7 +332,7 @@ local function count_flying(names)
     return freed
 end
 
-local function save_hosts()
+function save_hosts()
     -- Write the touched ones back, with their places among the ready and the doomed; wake idle workers when something
     -- is due where nothing was.
     local rows, placed, gone, woken = {}, {}, {}, false
@@ -376,6 +378,7 @@ local function save_hosts()
     if #placed > 0 then call('ZADD', P .. 'ready', unpack(placed)) end
     if #rows > 0 then call('HSET', P .. 'hosts', unpack(rows)) end
     if woken then call('PUBLISH', KEYS[1], '') end
+end
 end
 
 local function producer_of(number)

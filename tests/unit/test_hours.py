@@ -1,0 +1,63 @@
+"""Windows of hours: over midnight, by a zone's clock, on the days when it is put forward and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from crawler.error import SettingsError
+from crawler.hours import Hours
+
+NIGHT = ("22:00-06:00",)
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("windows", "zone", "now", "hours"),
+    [
+        ((), "", "2026-01-01T12:00", 0),
+        (NIGHT, "", "2026-01-01T21:30", 0.5),
+        (NIGHT, "", "2026-01-01T22:00", 0),
+        (NIGHT, "", "2026-01-01T00:00", 0),
+        (NIGHT, "", "2026-01-01T05:59", 0),
+        (NIGHT, "", "2026-01-01T06:00", 16),
+        (("00:00-24:00",), "", "2026-01-01T23:59", 0),
+        (("01:00-02:00", "04:00-05:00"), "", "2026-01-01T02:00", 2),
+        (("01:00-02:00", "04:00-05:00"), "", "2026-01-01T06:00", 19),
+        (NIGHT, "Europe/Berlin", "2026-07-01T19:00", 1),
+        (NIGHT, "Europe/Berlin", "2026-01-01T19:00", 2),
+        (("08:00-09:00",), "Europe/Berlin", "2026-03-28T23:00", 7),  # at 02:00 it becomes 03:00
+        (("08:00-09:00",), "Europe/Berlin", "2026-10-24T22:00", 9),  # at 03:00 it becomes 02:00 again
+    ],
+)
+def test_how_long_it_is_until_one_opens(windows: tuple[str, ...], zone: str, now: str, hours: float) -> None:
+    assert Hours(windows, zone).wait_s(at(now)) == hours * 3600
+
+
+def test_an_hour_that_is_left_out_opens_all_the_same() -> None:
+    hours = Hours(("02:30-04:00",), "Europe/Berlin")
+    assert hours.wait_s(at("2026-03-29T00:59")) > 0
+    assert hours.wait_s(at("2026-03-29T01:00")) == 0
+
+
+def test_it_says_when() -> None:
+    assert Hours(NIGHT, "Europe/Berlin").opens(at("2026-07-01T12:00")) == "2026-07-01T22:00+02:00"
+    assert Hours(NIGHT).opens(at("2026-07-01T23:00")) == ""
+
+
+@pytest.mark.parametrize(
+    "window", ["", "22-06", "24:00-06:00", "06:00-06:00", "10:60-11:00", "10:00-24:01", "9:00-10:00"]
+)
+def test_what_is_no_window_is_refused(window: str) -> None:
+    with pytest.raises(SettingsError, match=r"\[politeness\] hours: .*22:00-06:00"):
+        Hours((window,))
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "CET CET"])
+def test_what_is_no_zone_is_refused(zone: str) -> None:
+    with pytest.raises(SettingsError, match=r"\[politeness\] zone: .*Europe/Berlin"):
+        Hours(NIGHT, zone)
