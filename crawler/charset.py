@@ -111,7 +111,7 @@ def _declared(body: bytes, header: str | None) -> Encoding | None:
 @lru_cache(256)
 def _label(label: str) -> str | None:
     """Name of the encoding that a label means; None when it means none."""
-    found = webencodings.lookup(label)
+    found = webencodings.lookup(label) if label.isascii() else None  # it cannot take lone surrogates
     return found.name if found else None
 
 

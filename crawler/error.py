@@ -43,6 +43,7 @@ class SiteError(CrawlError):
         retry_after_s: float | None = None,
     ) -> None:
         """`reason` is short and machine-readable (`http_404`, `connect`); `final`: trying again is useless."""
+        detail = _encodable(detail)
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
@@ -56,6 +57,7 @@ class SpiderError(CrawlError):
     """The spider's: the page is buried with the traceback in `detail`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
+        detail = _encodable(detail)
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
@@ -88,3 +90,9 @@ class BadRecord(BackendError):
 
 class LeaseLost(CrawlError):
     """Nobody's: the lease ended before the work did; drop the work."""
+
+
+def _encodable(text: str) -> str:
+    """Header bytes that are no UTF-8, and what a page's text has, may come as lone surrogates: these cannot be written
+    to any store, and are shown as their escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

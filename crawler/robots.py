@@ -9,6 +9,7 @@ tokens with a version or words behind them (§2.2.1), and groups that a Crawl-de
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Final
 
@@ -33,6 +34,8 @@ _DELAY: Final = frozenset({"crawl-delay", "crawldelay", "crawl delay"})
 _SITEMAP: Final = frozenset({"sitemap", "site-map"})
 _KNOWN: Final = _AGENT | _ALLOW | _DISALLOW | _DELAY | _SITEMAP
 _ROBOTS: Final = "/robots.txt"
+_ENCODED: Final = "crawler.percent"
+"""Octets that are no UTF-8 are kept, as a URL has them: a rule in Latin-1 is one for `/priv%E9`."""
 
 _EVERYTHING: Final = Rule(allow=True, pattern="", line=0)
 """The answer where no line says anything."""
@@ -115,7 +118,7 @@ def robots_from(answer: Response | SiteError) -> tuple[str, float] | SiteError:
     if isinstance(answer, Response):
         if answer.redirect is not None or answer.skipped or answer.status >= 300:
             return "", EXPIRES_S
-        return answer.body[:ROBOTS_BYTES_MAX].decode("utf-8", "replace").removeprefix("\ufeff"), EXPIRES_S
+        return answer.body[:ROBOTS_BYTES_MAX].decode("utf-8", _ENCODED).removeprefix("\ufeff"), EXPIRES_S
     if (400 <= answer.status < 500 and answer.status != 429) or answer.reason in ("redirects_max", "bad_redirect"):
         return "", EXPIRES_S
     return SiteError(
@@ -125,6 +128,14 @@ def robots_from(answer: Response | SiteError) -> tuple[str, float] | SiteError:
         status=answer.status,
         retry_after_s=answer.retry_after_s,
     )
+
+
+def _percent(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{octet:02X}" for octet in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ENCODED, _percent)
 
 
 def _parse(text: str) -> tuple[list[_Group], tuple[str, ...]]:

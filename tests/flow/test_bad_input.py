@@ -61,6 +61,7 @@ def test_a_site_full_of_faults(nasty: Nasty, tmp_path: Path) -> None:
         "/bomb": "decoded_max",
         "/loop": "redirect_loop",
         "/404": "http_404",
+        "/404-latin": "http_404",
         "/500": "http_500",
         "/not-gzip": "bad_encoding",
         "/garbage": "protocol",
@@ -102,6 +103,7 @@ def test_a_site_that_is_down(tmp_path: Path) -> None:
 
 SPIDERS = {
     "exception": ("        raise ValueError('no such table')", "spider_exception", "ValueError: no such table"),
+    "surrogate": ("        raise ValueError(chr(0xD800))", "spider_exception", "ValueError: \\ud800"),
     "nonsense": ("        yield 42", "spider_yield", "int 42"),
     "unencodable": ("        yield page.item('x', what=object())", "spider_item", "'what'"),
     "exit": ("        raise SystemExit(3)", "spider_exception", "SystemExit"),

@@ -59,6 +59,7 @@ FIXED: dict[str, bytes] = {
     "/300": answer("300 Multiple Choices", "Location: /fine"),
     "/304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
     "/404": answer("404 Not Found", body=PAGE),
+    "/404-latin": answer("404 Nicht gef\udcfcnden"),
     "/410": answer("410 Gone"),
     "/408": answer("408 Request Timeout"),
     "/429": answer("429 Too Many Requests", "Retry-After: 7"),

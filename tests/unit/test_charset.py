@@ -197,3 +197,8 @@ def test_nothing_raises(body: bytes, header: str | None) -> None:
 @given(st.text(alphabet="<!-metachrs=\"' />utf8?x", max_size=60))
 def test_prescan_ends(head: str) -> None:
     assert prescan(head.encode() + b"charset=") in (None, "utf-8")
+
+
+def test_a_header_of_bytes_that_are_no_text_names_nothing() -> None:
+    """They come as lone surrogates."""
+    assert encoding_of(b'<meta charset="koi8-r">', "\udce9\udcfc").name == "koi8-r"

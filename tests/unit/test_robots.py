@@ -89,7 +89,17 @@ def answer(body: bytes = b"", **fields: str) -> Response:
 
 
 def test_an_answer_is_its_text() -> None:
-    assert robots_from(answer(b"\xef\xbb\xbfUser-agent: *\xff")) == ("User-agent: *\ufffd", EXPIRES_S)
+    assert robots_from(answer(b"\xef\xbb\xbfUser-agent: *\xff")) == ("User-agent: *%FF", EXPIRES_S)
+
+
+def test_octets_that_are_no_utf8_are_compared_as_they_are() -> None:
+    """RFC 9309 §2.2.2: octets outside US-ASCII are percent-encoded before they are compared, whatever they mean."""
+    found = robots_from(answer("User-agent: *\nDisallow: /priv\xe9/\nDisallow: /caf".encode("latin-1") + b"\xc3\xa9"))
+    assert not isinstance(found, SiteError)
+    parsed = rules(found[0])
+    assert not parsed.allowed(AGENT, "http://h.example/priv%E9/x")
+    assert not parsed.allowed(AGENT, "http://h.example/caf%C3%A9")
+    assert parsed.allowed(AGENT, "http://h.example/priv%C3%A9/x")
 
 
 def test_only_the_first_part_of_a_huge_one_counts() -> None:
