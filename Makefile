@@ -23,7 +23,7 @@ endif
 
 .PHONY: test
 test: $(VENV)/.installed servers ## run every test (TESTS=tests/unit for some)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## check format, style and types
