@@ -132,12 +132,38 @@ def exchange_state(settings: Settings, state: str) -> str:
         if state == MEMORY:
             raise SettingsError("exchange.url: the frontier is memory:, which dies with this process; give it a file")
         return f"{BROKER}{crawl_name(state)}"
+    _refuse_scheme(settings.exchange.url)
     place = state_of(settings, "", settings.exchange.url)
     if (place == MEMORY) != (state == MEMORY):
         raise SettingsError(
             f"exchange.url {settings.exchange.url}: the frontier is {state}; both in memory, or neither"
         )
     return place
+
+
+def _refuse_scheme(url: str) -> None:
+    scheme, found, _ = url.partition("://")
+    if found and scheme not in ("sqlite", "memory"):
+        raise SettingsError(
+            f"exchange.url: {scheme}: is not known here; use amqp://…, amqps://…, sqlite:FILE or memory:"
+        )
+
+
+def check_exchange(settings: Settings) -> str:
+    """What `exchange.url` names; a broker is connected to, and nothing is made there. Raises SettingsError (URL,
+    password, vhost), BackendError."""
+    url = settings.exchange.url
+    if not is_rabbit(url):
+        _refuse_scheme(url)
+        return url
+    plugin.require("exchange.url amqp:", "pika")
+    from crawler.exchange.rabbit.address import parse
+    from crawler.exchange.rabbit.direct import Direct
+
+    address = parse(url, settings.rabbit)
+    direct = Direct(address, settings.rabbit, name="crawler::check")
+    direct.close()
+    return f"RabbitMQ answers at {direct.where}, vhost {address.vhost}"
 
 
 def history_path(state: str) -> str:

@@ -90,12 +90,7 @@ def add_seeds(plan: Plan, frontier: Frontier) -> SeedReport:
         plan.sources,
         producer_name=producer_of(plan.sources),
         url_chars_max=settings.worker.url_chars_max,
-        fetch=fetch_with(
-            settings.fetch,
-            app.seed_guard(settings, plan.sources),
-            app.make_session(settings),
-            bytes_max=settings.sitemaps.bytes_max,
-        ),
+        fetch=fetch_with(settings, app.seed_guard(settings, plan.sources), app.make_session(settings)),
         taking=taking_of(settings, plan.hosts),
         again=_again(plan),
     )

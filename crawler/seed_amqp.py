@@ -127,7 +127,8 @@ def feed(
                     queue.bury(one.body, one.reason, one.detail)
                 queue.end(letters[-1])
             except BackendError as error:  # they come again, and the frontier knows what it has
-                log.warning("%s", error)
+                log.warning("%s; trying again in %g s", error, AWAY_S[0])
+                stop.wait(AWAY_S[0])
                 continue
             for one in bad:
                 tally.refuse(Refusal(queue.name, 0, one.reason, one.detail))

@@ -4,9 +4,12 @@
     /calendar/2031/05                calendar   /calendar/{date}/{date}
     /shop/cart?PHPSESSID=8f3a91…     session    /shop/cart?PHPSESSID={session}
     /s/8f3a91c2…/page7               token      /s/{token}/page7
+    /a/c/b/a/d/c                     plain      /a/{deep}
 
 Calendars and plain URLs lose their numbers; one page under many session ids or tokens keeps them. A URL without a digit
-has no shape: sites do not end for other reasons than counting, except by growing longer, and that has limits.
+has no shape, for without counting a site grows only by longer URLs; but all deep ones below one first segment share
+one. That is where a page's menu leads when its links lack the first slash, and the server answers whatever stands
+behind.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from typing import Final, Literal, NamedTuple
 
 Kind = Literal["plain", "calendar", "session", "token"]
 
+DEEP: Final = 4
+"""With more path segments a URL without a digit is a deep one."""
 YEAR_MIN: Final = 1970
 YEARS_AHEAD: Final = 5
 """A calendar that tells of a later year, or an earlier one than `YEAR_MIN`, is far from anything that happened."""
@@ -67,7 +72,9 @@ def shape_of(url: str, year: int) -> Shape | None:
     """Of a canonical URL; None when it has none. `year`: now. Cost: 0.2 µs without a digit, else 5 µs."""
     start = url.index("/", 8)
     if not _DIGIT.search(url, start):
-        return None
+        end = url.find("?", start)
+        deep = url.count("/", start, end if end >= 0 else len(url)) > DEEP
+        return Shape(f"{url[: url.index('/', start + 1)]}/{{deep}}", "plain") if deep else None
     return _Reading(url, start, year).shape()
 
 

@@ -71,6 +71,8 @@ def _checks(settings: Settings, given: str | None) -> Iterator[Check]:
     tls, usual_tls = ((one.fetch.verify, one.fetch.ca_file) for one in (settings, usual))
     if (settings.guard, settings.session, tls) != (usual.guard, usual.session, usual_tls):
         yield "network", lambda: _network(settings)
+    if settings.exchange.url:
+        yield "exchange", lambda: _exchange(settings)
     yield "state", lambda: _state(settings, given)
 
 
@@ -81,6 +83,12 @@ def _spider(settings: Settings) -> str:
     app.make_spider(kind, settings.spider)
     hosts = ", ".join(sorted(settings.crawl.hosts or kind.hosts)) or "the seeds'"
     return f"{settings.crawl.spider}: {kind.name}, hosts: {hosts}"
+
+
+def _exchange(settings: Settings) -> str:
+    from crawler import app
+
+    return app.check_exchange(settings)
 
 
 def _network(settings: Settings) -> str:

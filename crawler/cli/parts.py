@@ -112,12 +112,7 @@ def seed(arguments: argparse.Namespace) -> int:
             planned.sources,
             producer_name=producer_of(planned.sources),
             url_chars_max=settings.worker.url_chars_max,
-            fetch=fetch_with(
-                settings.fetch,
-                app.seed_guard(settings, planned.sources),
-                app.make_session(settings),
-                bytes_max=settings.sitemaps.bytes_max,
-            ),
+            fetch=fetch_with(settings, app.seed_guard(settings, planned.sources), app.make_session(settings)),
             taking=taking_of(settings, planned.hosts),
             on_progress=None if arguments.quiet else _every(LINE_EVERY_S),
             on_refused=tell_refused,

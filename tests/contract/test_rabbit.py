@@ -285,6 +285,50 @@ def test_a_foreign_message_is_taken_or_buried(open_one: Open, request: pytest.Fi
     assert [item.reason for item in exchange.dead()] == ["damaged_record"] * 2
 
 
+STRANGE: list[dict[str, Any]] = [
+    {"headers": {"number": -1}},
+    {"headers": {"number": 2**63 - 1, "attempts": -5, "crashes": -5}},
+    {"headers": {"number": 0, "attempts": 2**62, "crashes": 2**62, "since_ms": -1}},
+    {"headers": {"number": "1", "attempts": [1], "crashes": True, "again": "no", "due_ms": {"a": 1}}},
+    {"message_id": b"\xff\xfe", "type": b"\xff"},
+    {"message_id": b"\xff\xfd"},
+    {"message_id": "unnamed main 1 0"},
+    {},
+]
+
+
+def test_strange_properties_jam_no_queue(open_one: Open, request: pytest.FixtureRequest, channel: Any) -> None:
+    """A damaged message is buried and a good one stored, whatever its properties and headers are."""
+    exchange = open_one()
+    exchange.declare([Queue("store")])
+    main = names_of(request.node.name).line("store").main
+    for given in STRANGE:
+        channel.basic_publish("", main, b"{damaged", pika.BasicProperties(**given))
+    exchange.publish([message("good")])
+    wait_until(lambda: exchange.counts()["store"].ready == len(STRANGE) + 1, "published", 20)
+    found: list[str] = []
+    wait_until(lambda: bool(found.extend(take(exchange, "store")) or found), "the good one", 20)
+    assert found == ["good"]
+    assert [item.reason for item in exchange.dead()] == ["damaged_record"] * len(STRANGE)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Bury("x" * 200_000), Bury("\ud800"), Bury("bad", "\ud800" * 70_000), Bury("bad", "é" * 70_000), Bury("")],
+)
+def test_whatever_a_store_says_its_message_is_buried(open_one: Open, outcome: Bury) -> None:
+    """A reason longer than a frame, or text that UTF-8 has no bytes for, would else close the connection for ever."""
+    exchange = open_one()
+    exchange.declare([Queue("store")])
+    exchange.publish([message("1"), message("2")])
+    first, second = exchange.lease("store", 2, consumer="c", request_id=request_id())
+    end(exchange, [first.token], outcome)
+    end(exchange, [second.token])
+    (item,) = exchange.dead()
+    assert item.message.id == "1"
+    assert bool(item.reason) == bool(outcome.reason)
+
+
 def test_what_is_too_large_for_the_broker_is_refused_and_others_go_on(open_one: Open) -> None:
     """deploy/rabbitmq.conf sets max_message_size to 16 MiB."""
     exchange = open_one()

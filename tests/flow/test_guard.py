@@ -268,7 +268,7 @@ def test_a_list_on_the_web_names_nothing(tmp_path: Path) -> None:
         site.answers["/a"] = (HTML, "fine")
         words = [site.url(path) for path in ("/sitemap.xml", "/index.xml", "/far.xml")]
         state = str(tmp_path / "crawl.db")
-        off = ("--set", "politeness.robots=false")
+        off = ("--set", "politeness.robots=false", "--set", 'crawl.hosts=["*"]')
         done = run("run", *words, "--delay", "0", "-w", "1", "--state", state, "-o", f"{state}.jsonl", *off)
         assert done.returncode == 0, done.stderr
         assert site.paths(OTHERS) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import pytest
 
 from crawler import app
 from crawler.cli import main
-from crawler.error import SettingsError
+from crawler.error import BackendError, SettingsError
 from crawler.exchange.rabbit import RabbitExchange
 from crawler.exchange.rabbit.address import parse
 from crawler.exchange.rabbit.seeds import SeedQueue
@@ -120,6 +121,24 @@ def test_until_empty_and_what_is_no_seed(queues: Queues) -> None:
     assert queues.waiting() == 0
     counts = frontier.counts()
     assert (counts.ready, counts.producers_open, counts.producers_closed) == (2_500, 0, 1)
+
+
+def test_a_reason_longer_than_a_frame_does_not_stop_the_feeding(queues: Queues) -> None:
+    long = json.dumps({"url": "https://e.com/x", "priority": 1, "k" * 300_000: 1})
+    queues.publish(long, "https://e.com/good")
+    frontier = MemoryFrontier(Rules())
+    feeding = Feeding(frontier, queues)
+    wait_for(lambda: frontier.counts().ready == 1 and queues.waiting(f"{queues.name}.dead") == 1)
+    assert feeding.end().refused == 1
+    assert queues.dead() == [(long.encode(), "field")]
+
+
+def test_a_server_that_never_says_a_word_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        table = RabbitTable(connect_s=0.5)
+        queue = SeedQueue(parse(f"amqp://127.0.0.1:{silent.getsockname()[1]}", table), table, "q")
+        with pytest.raises(BackendError, match="does not answer in time"):
+            queue.pump(0)
 
 
 def test_it_waits_for_more_and_keeps_the_crawl_open(queues: Queues) -> None:
@@ -290,3 +309,23 @@ def test_a_crawl_or_pipeline_that_is_not_there(tmp_path: Path) -> None:
     settings = Settings(exchange=ExchangeTable(url=shared_broker().url))
     with pytest.raises(SettingsError, match="no pipeline no of crawl gone"):
         next(app.open_items(settings, str(tmp_path / "gone.db"), pipeline="no"))
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (("", ""), 0, "ok    exchange     RabbitMQ answers at 127.0.0.1:"),
+        (("crawler-password", "wrong"), 2, "FAIL  exchange     RabbitMQ at 127.0.0.1:"),
+        (("amqp:", "ampq:"), 2, "FAIL  exchange     exchange.url: ampq: is not known here"),
+        (("@127.0.0.1:", "@nowhere.invalid:"), 3, "FAIL  exchange     RabbitMQ at nowhere.invalid:"),
+    ],
+)
+def test_check_asks_the_broker(
+    change: tuple[str, str], code: int, told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = shared_broker().url.replace(*change)
+    (tmp_path / "shop.toml").write_text(f'[frontier]\nurl = "{tmp_path}/new.db"\n[exchange]\nurl = "{url}"\n')
+    assert main(["check", "--settings", str(tmp_path / "shop.toml")]) == code
+    said = capsys.readouterr()
+    assert told in said.out
+    assert "password@" not in said.out + said.err

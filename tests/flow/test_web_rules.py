@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,36 @@ def test_a_site_with_rules(site: StampServer, tmp_path: Path) -> None:
     other = run(tmp_path, "run", f"{base}/", "-o", "out.jsonl", "--set", "crawl.name=rules")
     assert other.returncode == 2
     assert "put [url] back as it was" in other.stderr
+
+
+def test_lists_on_the_web_keep_the_rules(tmp_path: Path) -> None:
+    """What robots.txt forbids is not asked for because a sitemap names it or is redirected to it, one list follows the
+    other after the host's delay, and none while the host wants to be left alone."""
+    names = ("1", "private/2", "moved", "3", "busy", "4")
+
+    def answer(address: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        base = f"http://127.0.0.1:{server.port}"
+        if path == "/robots.txt":
+            rules = f"User-agent: *\nDisallow: /private\nCrawl-delay: 0.3\nSitemap: {base}/index.xml\n"
+            return 200, {"Content-Type": "text/plain"}, rules.encode()
+        if path == "/index.xml":
+            lists = "".join(f"<sitemap><loc>{base}/{name}.xml</loc></sitemap>" for name in names)
+            return 200, {}, f"<sitemapindex>{lists}</sitemapindex>".encode()
+        if path == "/moved.xml":
+            return 302, {"Location": "/private/moved.xml"}, b""
+        if path == "/busy.xml":
+            return 429, {"Retry-After": "4711"}, b""
+        return 200, {}, f"<urlset><url><loc>{base}/page{path}</loc></url></urlset>".encode()
+
+    with StampServer(answer) as server:
+        done = run(tmp_path, "seed", "--sitemap", f"http://127.0.0.1:{server.port}", "--set", "politeness.delay_s=0.1")
+        stamps = list(server.stamps)
+    assert [stamp.path for stamp in stamps] == [
+        "/robots.txt",
+        *(f"/{name}.xml" for name in ("index", "1", "moved", "3", "busy")),
+    ]
+    starts = [stamp.came for stamp in stamps]
+    assert all(later - one >= 0.3 for one, later in pairwise(starts[1:])), starts
+    assert done.stdout.startswith("2 new"), done.stdout
+    assert done.stderr.count(": robots ") == 2, done.stderr
+    assert "/4.xml: retry_after" in done.stderr

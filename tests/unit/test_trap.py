@@ -21,6 +21,7 @@ HEX = "8f3a91c2d4e5f6a78f3a91c2d4e5f6a7"
     [
         ("/item/12345?page=2", "plain", "/item/{n}?page={n}"),
         ("/2026/05/13/a-slug", "plain", "/{n}/{n}/{n}/a-slug"),
+        ("/a/c/b/a/d/c?x=y/z", "plain", "/a/{deep}"),
         ("/v1.2/x.html", "plain", "/v{n}.{n}/x.html"),
         ("/2026/05/", "calendar", "/{date}/{date}/"),
         ("/2026/5/13", "calendar", "/{date}/{date}/{date}"),
@@ -44,7 +45,7 @@ def test_shapes(path: str, kind: str, key: str) -> None:
     assert (shape.kind, shape.key) == (kind, f"http://h.example{key}")
 
 
-@pytest.mark.parametrize("path", ["/", "/library/os.path.html", "/a?b=c", "/abcdefabcdefabcdef"])
+@pytest.mark.parametrize("path", ["/", "/a/b/c/d?x=/e/f", "/library/os.path.html", "/a?b=c", "/abcdefabcdefabcdef"])
 def test_without_a_digit_there_is_none(path: str) -> None:
     assert shape_of(f"http://h1.example{path}", YEAR) is None
 
@@ -115,6 +116,33 @@ H = "http://h.example"
 )
 def test_series(url: str, text: str, links: str, least: int, most: int) -> None:
     assert least <= refused_after(Traps(TrapsTable(), YEAR), url, text, links, 3_000 if most > 500 else 500) <= most
+
+
+def test_relative_links_that_pile_up() -> None:
+    """A site that answers every path below one, with a menu of relative links: `a/` means one more segment each time,
+    and what results repeats nothing in a row."""
+    traps, menu = Traps(TrapsTable(), YEAR), [f"{name}/" for name in ("shop", "about", "news", "help", "jobs")]
+    queue, seen = [f"{H}/index/"], 0
+    while queue and seen < 5_000:
+        url = queue.pop(0)
+        sight = traps.judge(url, depth=1)
+        if not sight.refusal:
+            seen += 1
+            links = [url + name for name in menu]
+            traps.saw(sight, lambda: "the same page again", links)
+            queue += links
+    assert not queue
+    assert seen < 2_000
+
+
+def test_deep_paths_with_something_new_are_no_trap() -> None:
+    traps = Traps(TrapsTable(budget_max=10), YEAR)
+    letters = str.maketrans("0123456789", "abcdefghij")
+    names = [str(number).translate(letters) for number in range(500)]
+    for name in names:
+        sight = traps.judge(f"{H}/docs/a/b/c/d/{name}", depth=1)
+        assert not sight.refusal
+        traps.saw(sight, lambda name=name: name, [])  # type: ignore[misc]
 
 
 def test_new_content_gives_the_budget_back() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika  # type: ignore[import-untyped]
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped]
 from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 
 from crawler.error import BackendError, CrawlError
@@ -48,7 +49,7 @@ class Direct:
         """Errors of pika within come out as ours."""
         try:
             yield
-        except (AMQPError, OSError) as error:
+        except (AMQPError, AMQPConnectorException, OSError) as error:  # the second: of a handshake that never ends
             raise reason(error, self.where, self._address, worked=self._worked) from None
 
     def renew(self) -> None:

@@ -123,10 +123,11 @@ async def letters(link: Link, names: Names, queue: str, most: int) -> AsyncItera
 def _letter(queue: str, method: Any, properties: Any, body: bytes) -> Letter:
     told = properties.headers or {}
     died = told.get("died", 0)
+    broker = "" if died else str(told.get("x-first-death-reason", "")) or GIVEN_UP
     return Letter(
         queue=queue,
         card=card_of(method, properties, body, "main", 0),
-        reason=str(told.get("reason", "")) or str(told.get("x-first-death-reason", "")) or GIVEN_UP,
+        reason=str(told.get("reason", "")) or broker,
         detail=str(told.get("detail", "")),
         died=died if isinstance(died, int) else 0,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
 
@@ -12,12 +11,9 @@ from crawler.exchange.line import crashed, due_ms
 from crawler.exchange.rabbit.channel import Channel
 from crawler.exchange.rabbit.hand import Hand, Held
 from crawler.exchange.rabbit.names import Line
-from crawler.exchange.rabbit.posting import Card, Numbers, Posting, moved, runs
+from crawler.exchange.rabbit.posting import Card, Numbers, Posting, moved, runs, why_dead
 from crawler.exchange.rabbit.publisher import Publisher
 from crawler.model import Bury, Done, Outcome
-
-DETAIL_CHARS_MAX: Final = 16_000
-"""Of a dead letter's detail; headers must fit into one frame (131,072 bytes)."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +81,7 @@ class Mover:
         return Posting("", self._line.suspects, moved(card, since_ms=since_ms), card.body, mandatory=True)
 
     def _burial(self, card: Card, why: Bury, died: int) -> Posting:
-        told = moved(card, reason=why.reason, detail=why.detail[:DETAIL_CHARS_MAX], died=died)
+        told = moved(card, **why_dead(why.reason, why.detail), died=died)
         return Posting("", self._line.dead, told, card.body, mandatory=True)
 
     async def move(self, cards: Sequence[Card], postings: Sequence[Posting]) -> None:

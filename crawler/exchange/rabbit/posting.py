@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
@@ -12,6 +13,11 @@ from crawler.model import Message
 
 PERSISTENT: Final = 2
 NS_IN_MS: Final = 1_000_000
+NUMBER_MAX: Final = 1 << 62
+"""Of a header: one more can still be written (AMQP 0-9-1: signed 64 bits)."""
+REASON_CHARS_MAX: Final = 1_000
+DETAIL_CHARS_MAX: Final = 16_000
+"""Of a dead letter; its headers must fit into one frame (131,072 bytes), else the broker closes the connection."""
 
 Source = Literal["main", "suspects", "delayed"]
 
@@ -91,14 +97,21 @@ def moved(card: Card, **headers: Any) -> Any:
     )
 
 
+def why_dead(reason: str, detail: str) -> dict[str, str]:
+    """Headers of a dead letter: the beginnings; what UTF-8 has no bytes for (a single surrogate) as an escape."""
+    cut = {"reason": reason[:REASON_CHARS_MAX], "detail": detail[:DETAIL_CHARS_MAX]}
+    return {name: text.encode(errors="backslashreplace").decode() for name, text in cut.items()}
+
+
 def card_of(method: Any, given: Any, body: bytes, source: Source, now_ms: int) -> Card:
-    """What was delivered. One that somebody else published may lack what ours have."""
+    """What was delivered. One that somebody else published may lack what ours have, or have it in a form that could
+    not be compared or written again (pika gives bytes for what is no UTF-8): that is as if it were not there."""
     told = given.headers or {}
     tag = method.delivery_tag
-    id = given.message_id or f"unnamed {source} {tag} {now_ms}"
+    id = _text(given.message_id) or f"unnamed {os.urandom(8).hex()}"
     number = _number(told, "number") or now_ms * NS_IN_MS
     if len(told) == 1:  # as a worker published it
-        return Card(number, id, tag, source, redelivered=method.redelivered, kind=given.type or "", body=body)
+        return Card(number, id, tag, source, redelivered=method.redelivered, kind=_text(given.type), body=body)
     return Card(
         number,
         id,
@@ -110,14 +123,18 @@ def card_of(method: Any, given: Any, body: bytes, source: Source, now_ms: int) -
         due_ms=_number(told, "due_ms"),
         redelivered=method.redelivered,
         again=bool(told.get("again")),
-        kind=given.type or "",
+        kind=_text(given.type),
         body=body,
     )
 
 
 def _number(headers: dict[str, Any], name: str) -> int:
     value = headers.get(name, 0)
-    return value if isinstance(value, int) else 0
+    return min(max(value, 0), NUMBER_MAX) if isinstance(value, int) else 0
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def runs(tags: list[int], outstanding: dict[int, float]) -> Iterator[tuple[int, bool]]:

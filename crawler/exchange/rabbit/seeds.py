@@ -12,7 +12,7 @@ from crawler.exchange.rabbit.address import Address
 from crawler.exchange.rabbit.direct import Direct
 from crawler.exchange.rabbit.failure import Missing
 from crawler.exchange.rabbit.names import DELIVERIES_ANY
-from crawler.exchange.rabbit.posting import PERSISTENT
+from crawler.exchange.rabbit.posting import PERSISTENT, why_dead
 from crawler.tables import RabbitTable
 
 AHEAD_MAX: Final = 2_000
@@ -71,7 +71,7 @@ class SeedQueue:
         """Put a message into the queue of the dead, with headers `reason` and `detail`; returns when it is safe there.
         Raises BackendError."""
         direct = self._open()
-        headers = {"reason": reason, "detail": detail, "queue": self.name}
+        headers = {**why_dead(reason, detail), "queue": self.name}
         properties = pika.BasicProperties(delivery_mode=PERSISTENT, headers=headers)
         try:
             with direct.told():
