@@ -30,6 +30,9 @@ SETTINGS = """
 [crawl]
 hosts = ["*"]
 
+[guard]
+allow = ["127.0.0.0/8"]
+
 [pipelines.table]
 use = "pipelines.csv:Csv"
 path = "out.csv"
