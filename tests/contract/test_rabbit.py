@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from crawler.exchange.rabbit.names import names_of
 from crawler.model import Bury, Queue, Retry
 from crawler.tables import RabbitTable
 from tests.contract.exchanges import end, log, message, request_id, take
-from tests.contract.rabbit_exchange import shared_broker
+from tests.contract.rabbit_exchange import open_rabbit, shared_broker
 from tests.servers.daemon import free_port, wait_until
 
 Open = Callable[..., RabbitExchange]
@@ -354,3 +355,27 @@ def test_a_fork_is_refused(open_one: Open, tmp_path: Path) -> None:
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _sockets() -> int:
+    """That this process has open."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the folder's own, closed again
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+    return count
+
+
+def test_closing_leaves_no_socket_behind_though_the_broker_is_silent(tmp_path: Path) -> None:
+    server = shared_broker()
+    before = _sockets()
+    exchange = open_rabbit(tmp_path, table=RabbitTable(timeout_s=1))
+    exchange.declare([Queue("a")])
+    exchange.lease("a", 1, consumer="c1", request_id=request_id())
+    assert _sockets() > before
+    server.pause()
+    try:
+        exchange.close()
+        assert _sockets() == before
+    finally:
+        server.resume()

@@ -109,13 +109,8 @@ class Link:
         self._why = BackendError(f"RabbitMQ at {self._where}: used after close()")
         connection, self._connection = self._connection, None
         self._up.clear()
-        if connection is not None and connection.is_open:
-            closed = asyncio.Event()
-            connection.add_on_close_callback(lambda *told: closed.set())
-            connection.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
-                    await closed.wait()
+        if connection is not None and not connection.is_closed:
+            await _end(connection)
 
     async def _open(self) -> None:
         """The first host that answers. Raises what the last one said, or the first refusal."""
@@ -209,6 +204,21 @@ class Link:
                 except CrawlError as error:
                     self._why = error if isinstance(error, BackendError) else BackendError(str(error))
             _log.warning("RabbitMQ at %s is back after %.1f s", self._where, time.monotonic() - began)
+
+
+async def _end(connection: Any) -> None:
+    """Until its socket is closed: in order, or, when the broker does not answer in time, without its consent."""
+    closed = asyncio.Event()
+    connection.add_on_close_callback(lambda *told: closed.set())
+    if connection.is_open:
+        connection.close()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await closed.wait()
+    except TimeoutError:
+        connection._adapter_disconnect_stream()
+        await asyncio.sleep(0.01)  # pika closes the socket in a later turn of the loop
+    await asyncio.sleep(0)
 
 
 def tls_context(table: RabbitTable) -> ssl.SSLContext:

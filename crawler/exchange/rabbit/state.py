@@ -259,8 +259,10 @@ class State:
             await channel.call("exchange_delete", name)
 
     async def close(self) -> None:
-        for desk in self._desks.values():
-            if desk.is_open:
-                await desk.give_back()
-        await self._back.close()
-        await self._front.close()
+        try:
+            for desk in self._desks.values():
+                if desk.is_open:
+                    await desk.give_back()
+        finally:
+            await self._back.close()
+            await self._front.close()
