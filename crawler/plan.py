@@ -27,12 +27,8 @@ log = logging.getLogger("crawler.plan")
 OUT = "out"
 """Name of the pipeline that `-o` makes."""
 STORES = {
-    ".jsonl": "pipelines.jsonl:JsonLines",
-    ".jsonl.gz": "pipelines.jsonl:JsonLines",
-    ".jsonl.zst": "pipelines.jsonl:JsonLines",
-    ".csv": "pipelines.csv:Csv",
-    ".csv.gz": "pipelines.csv:Csv",
-    ".csv.zst": "pipelines.csv:Csv",
+    **dict.fromkeys((".jsonl", ".jsonl.gz", ".jsonl.zst"), "pipelines.jsonl:JsonLines"),
+    **dict.fromkeys((".csv", ".csv.gz", ".csv.zst"), "pipelines.csv:Csv"),
     ".db": "pipelines.sqlite:Sqlite",
     ".parquet": "pipelines.parquet:Parquet",
     ".warc.gz": "pipelines.warc:Warc",
@@ -254,14 +250,15 @@ def _check_output(settings: Settings, path: str, outputs: Mapping[str, str], rec
             f"{path}: this crawl writes to {shown}; {_shown(now)} would miss what is stored there already. "
             f"Use -o {shown}, or --fresh to start over, or another --state FILE for a second crawl"
         )
-    if now is not None and path != home.MEMORY and not output.exists(now):
+    if now is None:
+        return
+    output.check_whole(now)
+    if path != home.MEMORY and not output.exists(now):
         with app.open_exchange(settings, path) as exchange:
             counts = exchange.counts().get(OUT)
         if counts is not None and counts.done:
-            raise SettingsError(
-                f"{_shown(now)} is gone, though {counts.done} pages' items were stored there: put it back, or start "
-                "over with --fresh"
-            )
+            shown = f"{_shown(now)} is gone, though {counts.done} pages' items are in it"
+            raise SettingsError(f"{shown}: put it back, or use --fresh")
 
 
 def _start_over(settings: Settings, path: str, wanted: Mapping[str, str]) -> None:
