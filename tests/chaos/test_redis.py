@@ -22,7 +22,7 @@ from crawler.view import Counts
 from tests.servers.cluster import ClusterSetup
 from tests.servers.redis import RedisServer
 from tests.servers.sentinel import SentinelSetup
-from tests.sites.crawl import NAME, Crawl, pid_of, urls_of_jsonl
+from tests.sites.crawl import NAME, Crawl, pid_of, until, urls_of_jsonl
 from tests.sites.nginx import Nginx
 
 PAGES = 20_000
@@ -72,22 +72,6 @@ def started(home: Path, url: str, shop: Shop, *options: str) -> Iterator[Crawl]:
             crawl.kill_tree()
 
 
-def pages(crawl: Crawl) -> int:
-    """Settled so far; none before the crawl has begun, or while the server is away."""
-    with suppress(BackendError, SettingsError):
-        return crawl.counts().pages
-    return 0
-
-
-def until(crawl: Crawl, settled: int) -> None:
-    """Wait for so many pages."""
-    deadline = time.monotonic() + HANG_S
-    while pages(crawl) < settled:
-        assert crawl.running, f"the crawl ended before {settled} pages: {crawl.errors[-2000:]}"
-        assert time.monotonic() < deadline, crawl.errors[-2000:]
-        time.sleep(0.05)
-
-
 def kill_workers(crawl: Crawl, dice: random.Random, killed: set[str]) -> None:
     """SIGKILL WORKER_KILLS workers that had settled something, at random moments, also while the server is away."""
     while len(killed) < WORKER_KILLS and crawl.running:
@@ -126,7 +110,7 @@ def test_kills_of_workers_and_server_lose_nothing_and_double_nothing(shop: Shop,
         killer = threading.Thread(target=kill_workers, args=(crawl, dice, killed))
         killer.start()
         for number in range(1, SERVER_KILLS + 1):
-            until(crawl, PAGES * number // (SERVER_KILLS + 3))
+            until(crawl, PAGES * number // (SERVER_KILLS + 3), HANG_S)
             server.kill()
             time.sleep(dice.uniform(0.5, 1.0))
             server.restart()
@@ -143,7 +127,7 @@ def test_kills_of_workers_and_server_lose_nothing_and_double_nothing(shop: Shop,
 @few
 def test_a_crawl_outlives_a_failover_by_sentinel(shop: Shop, tmp_path: Path) -> None:
     with SentinelSetup() as setup, started(tmp_path, setup.url, shop, *SAFE) as crawl:
-        until(crawl, PAGES_FEW // 4)
+        until(crawl, PAGES_FEW // 4, HANG_S)
         setup.kill_primary()
         setup.wait_for_failover()
         report = crawl.end()
@@ -154,7 +138,7 @@ def test_a_crawl_outlives_a_failover_by_sentinel(shop: Shop, tmp_path: Path) -> 
 @few
 def test_a_crawl_outlives_the_loss_of_a_primary_of_a_cluster(shop: Shop, tmp_path: Path) -> None:
     with ClusterSetup(nodes=3, replicas=1) as cluster, started(tmp_path, cluster.url, shop, *SAFE) as crawl:
-        until(crawl, PAGES_FEW // 4)
+        until(crawl, PAGES_FEW // 4, HANG_S)
         cluster.kill(cluster.owner(f"crawler:{{{NAME}:0}}"))
         cluster.wait_ok()
         report = crawl.end()
@@ -200,7 +184,7 @@ def test_workers_wait_while_the_server_is_away(
     shop: Shop, tmp_path: Path, outage: Callable[[RedisServer], None]
 ) -> None:
     with RedisServer(ALWAYS) as server, started(tmp_path, server.url, shop) as crawl:
-        until(crawl, PAGES_FEW // 4)
+        until(crawl, PAGES_FEW // 4, HANG_S)
         outage(server)
         assert crawl.running
         report = crawl.end()

@@ -18,11 +18,10 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
-from crawler.error import BackendError, SettingsError
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbit import RabbitServer
 from tests.servers.redis import RedisServer
-from tests.sites.crawl import Crawl, children, urls_of_jsonl, urls_of_sqlite
+from tests.sites.crawl import Crawl, children, until, urls_of_jsonl, urls_of_sqlite
 from tests.sites.docs import docs_root
 from tests.sites.nginx import Nginx
 from tests.sites.walk import walk
@@ -73,20 +72,6 @@ def started(home: Path, site: Nginx, redis: RedisServer, rabbit: RabbitServer, s
     finally:
         if crawl.running:
             crawl.kill_tree()
-
-
-def pages(crawl: Crawl) -> int:
-    with suppress(BackendError, SettingsError):
-        return crawl.counts().pages
-    return 0
-
-
-def until(crawl: Crawl, settled: int) -> None:
-    deadline = time.monotonic() + HANG_S
-    while pages(crawl) < settled:
-        assert crawl.running, f"the crawl ended before {settled} pages: {crawl.errors[-3000:]}"
-        assert time.monotonic() < deadline, crawl.errors[-3000:]
-        time.sleep(0.05)
 
 
 def kill_some(crawl: Crawl, dice: random.Random, stop: threading.Event, killed: list[int]) -> None:
@@ -151,7 +136,7 @@ def test_a_storm_on_all_servers_leaves_each_store_with_each_page_once(site: Ngin
     ):
         stores = STORES.format(home=tmp_path, dsn=postgres.database("storm"))
         with started(tmp_path, site, redis, rabbit, stores) as crawl:
-            until(crawl, 10)
+            until(crawl, 10, HANG_S)
             killer = threading.Thread(target=kill_some, args=(crawl, dice, stop, killed))
             killer.start()
             faults: list[Callable[[], object]] = [
@@ -162,9 +147,9 @@ def test_a_storm_on_all_servers_leaves_each_store_with_each_page_once(site: Ngin
                 lambda: cut_off(rabbit),
             ]
             for number, fault in enumerate(faults, 1):
-                until(crawl, len(wanted) * number // (len(faults) + 2))
+                until(crawl, len(wanted) * number // (len(faults) + 2), HANG_S)
                 fault()
-            until(crawl, len(wanted) * 9 // 10)
+            until(crawl, len(wanted) * 9 // 10, HANG_S)
             stop.set()
             killer.join(HANG_S)
             report = crawl.end()
@@ -189,7 +174,7 @@ def test_a_broker_that_is_away_for_a_minute_kills_no_worker(site: Nginx, tmp_pat
         RabbitServer() as rabbit,
         started(tmp_path, site, redis, rabbit) as crawl,
     ):
-        until(crawl, len(wanted) // 5)
+        until(crawl, len(wanted) // 5, HANG_S)
         rabbit.kill()
         time.sleep(AWAY_S)
         assert crawl.running, crawl.errors[-3000:]

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler import home
+from crawler.error import BackendError, SettingsError
 from crawler.frontier import Frontier
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.model import DeadLetter, Rules
@@ -116,6 +118,22 @@ class Crawl:
     def dead(self) -> tuple[DeadLetter, ...]:
         with self.frontier() as frontier:
             return frontier.dead(limit=10_000)
+
+
+def pages(crawl: Crawl) -> int:
+    """Settled so far; none before the crawl has begun, or while the server is away."""
+    with suppress(BackendError, SettingsError):
+        return crawl.counts().pages
+    return 0
+
+
+def until(crawl: Crawl, settled: int, hang_s: float) -> None:
+    """Wait for so many pages, so long at most."""
+    deadline = time.monotonic() + hang_s
+    while pages(crawl) < settled:
+        assert crawl.running, f"the crawl ended before {settled} pages: {crawl.errors[-3000:]}"
+        assert time.monotonic() < deadline, crawl.errors[-3000:]
+        time.sleep(0.05)
 
 
 def children(pid: int) -> list[int]:
