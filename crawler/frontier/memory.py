@@ -163,12 +163,12 @@ class MemoryFrontier:
             host = state.hosts.get(name)
             if host is None:
                 return Host(name=name)
-            robots = tuple(
-                record
-                for _, (record, expires_ms) in sorted(state.robots.items())
-                if expires_ms > now and host_of(f"{record.origin}/") == name
-            )
+            robots = state.valid_robots(sorted(of for of in state.robots if host_of(f"{of}/") == name), now)
             return host.public(self._rules, now, ready=len(state.ready[host.id]), robots=robots)
+
+    def robots(self, origins: Sequence[str]) -> tuple[Robots, ...]:
+        with self._lock:
+            return self._state.valid_robots(origins, self._clock())
 
     def set_host(
         self,

@@ -6,7 +6,7 @@ Each request is in exactly one place: a host's heap (READY), `delayed`, `leases`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -124,6 +124,10 @@ class State:
             return 0
         record, expires_ms = self.robots.get(origin, (None, 0))
         return record.fetched_ms if record is not None and expires_ms > now else None
+
+    def valid_robots(self, origins: Iterable[str], now: int) -> tuple[Robots, ...]:
+        found = (self.robots.get(origin, (None, 0)) for origin in origins)
+        return tuple(record for record, expires_ms in found if record is not None and expires_ms > now)
 
     def robots_stamp(self, origin: str) -> int:
         """Of its record, valid or not; 0 when robots are not obeyed."""

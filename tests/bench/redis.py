@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -33,6 +34,8 @@ from tests.servers.redis import RedisServer
 RULES = Rules(robots=False, delay_s=0.0, per_host=0)
 OPTIONS = {"appendfsync": "everysec"}
 BATCH = 200
+THREADS = 2
+"""Calls at a time, of one process: while the server works on one, the next is made ready."""
 BATCHES = (1, 64, 200)
 PAGES = 40_000
 """Taken to their end at each batch size; a tenth of it one by one."""
@@ -65,6 +68,7 @@ class Bench:
     probe: Probe
     wire: Wire
     frontier: RedisFrontier
+    threads: ThreadPoolExecutor
     urls: Iterator[Request] = field(init=False)
     slow: dict[str, list[int]] = field(default_factory=dict)
 
@@ -86,18 +90,23 @@ class Bench:
             block = [list(islice(self.urls, size)) for size in sizes(min(number, max(BLOCK, batch)), batch)]
             number -= sum(map(len, block))
             with meter.running(sum(map(len, block))):
-                new = sum(self.frontier.add(requests).new for requests in block)
+                new = sum(added.new for added in self.threads.map(self.frontier.add, block))
             if new != sum(map(len, block)):
                 raise RuntimeError(f"{new} new of {sum(map(len, block))}")
 
     def take(self, meter: Meter, number: int, batch: int) -> None:
-        """Lease and settle that many."""
+        """Lease and settle that many: while one batch is settled the next is leased, as a worker does it."""
+        settling: list[Future[tuple[str, ...]]] = []
         with meter.running(number):
             for size in sizes(number, batch):
                 leases = self.frontier.lease(size, worker="bench/1", request_id=secrets.token_hex(16)).leases
-                stale = self.frontier.settle([Settlement(one.token, Done(bytes=1_000, items=1)) for one in leases])
+                outcomes = [Settlement(one.token, Done(bytes=1_000, items=1)) for one in leases]
+                settling = [*settling[-1:], self.threads.submit(self.frontier.settle, outcomes)]
+                stale = settling[0].result()
                 if len(leases) != size or stale:
                     raise RuntimeError(f"{len(leases)} leases for {size}, {len(stale)} stale")
+            if settling and settling[-1].result():
+                raise RuntimeError("stale tokens")
 
     def cycle(self, batch: int, pages: int) -> list[Cost]:
         """Take pages, and put as many new ones in their place: what is pending stays the same."""
@@ -124,8 +133,8 @@ def open_frontier(server: RedisServer) -> tuple[Wire, RedisFrontier]:
 def warm_up(server: RedisServer, probe: Probe) -> None:
     """Every script is loaded and every connection has been used; the keys are gone again."""
     wire, frontier = open_frontier(server)
-    with frontier:
-        bench = Bench(Case(4 * BATCH, 1), probe, wire, frontier)
+    with frontier, ThreadPoolExecutor(THREADS) as threads:
+        bench = Bench(Case(4 * BATCH, 1), probe, wire, frontier, threads)
         bench.put(bench.meter(""), 4 * BATCH, BATCH)
         bench.take(bench.meter(""), BATCH, BATCH)
         frontier.purge()
@@ -138,8 +147,8 @@ def run(case: Case, pages: int) -> Result:
         probe = Probe(server)
         warm_up(server, probe)
         wire, frontier = open_frontier(server)
-        with frontier:
-            bench = Bench(case, probe, wire, frontier)
+        with frontier, ThreadPoolExecutor(THREADS) as threads:
+            bench = Bench(case, probe, wire, frontier, threads)
             empty = probe.used_bytes()
             fill = bench.meter("add")
             bench.put(fill, case.urls, BATCH)

@@ -156,7 +156,8 @@ def caption(rivals: Path) -> str:
     known = ", ".join(f"{name} {version}" for name, version in sorted(versions(rivals, PACKAGES).items()))
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     return (
-        f"Measured by `python -m tests.bench.redis` on {date}, one shard, one connection, appendfsync everysec. "
+        f"Measured by `python -m tests.bench.redis` on {date}, one shard, one client process with "
+        "two calls at a time, appendfsync everysec. "
         "µs are CPU time per request; *commands* are those the scripts give and the scripts themselves. While pages "
         "are taken as many are put in their place. Memory is `used_memory` without what an empty server has; per host "
         f"is all beyond what the same number of URLs takes on one host. {machine()}; Python "

@@ -8,7 +8,7 @@ import pytest
 
 from crawler.frontier import LEASE_MAX
 from crawler.model import REQUEST_BYTES_MAX, Added, Bury, Done, Lease, Request, Retry, Settlement
-from tests.contract.frontiers import START_MS, Crawl, many, name, names, pages, request_id
+from tests.contract.frontiers import RULES, START_MS, Crawl, many, name, names, pages, request_id
 
 Open = Callable[..., Crawl]
 
@@ -162,6 +162,20 @@ class TestTokens:
         crawl.done(*first.leases)
         assert crawl.frontier.lease(3, worker="w1", request_id=id).leases == ()
         assert crawl.counts.ready == 1
+
+    def test_so_does_a_long_one_and_it_says_when_more_is_due(self, crawl: Crawl) -> None:
+        crawl.add(*many(LEASE_MAX + 50))
+        id = request_id()
+        first = crawl.frontier.lease(LEASE_MAX + 1, worker="w1", request_id=id)
+        assert names(first.leases) == [str(number) for number in range(LEASE_MAX)]
+        assert first.next_due_s == 0.0
+        again = crawl.frontier.lease(LEASE_MAX + 1, worker="w1", request_id=id)
+        assert again.leases == first.leases
+        crawl.done(*first.leases[::2])
+        assert crawl.frontier.lease(LEASE_MAX, worker="w1", request_id=id).leases == first.leases[1::2]
+        rest = crawl.ask(LEASE_MAX)
+        assert len(rest.leases) == 50
+        assert rest.next_due_s == RULES.lease_s, "when what is leased would lapse"
 
     def test_tokens_stay_stale_after_clear(self, crawl: Crawl) -> None:
         crawl.add(*pages("1"))

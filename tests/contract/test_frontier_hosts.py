@@ -56,6 +56,19 @@ class TestHosts:
         crawl.clock.wait(0.001)
         assert name(crawl.one("w2")) == "1"
 
+    @pytest.mark.parametrize("robots", [False, True])
+    def test_what_is_given_back_to_a_paused_host_waits_with_it(self, open_crawl: Open, robots: bool) -> None:
+        crawl = open_crawl(per_host=2, robots=robots)
+        crawl.add(*many(2))
+        leases = crawl.lease(2)
+        crawl.frontier.set_host("a.test", pause_s=30)
+        crawl.frontier.release([lease.token for lease in leases])
+        asked = crawl.ask(2, "w2")
+        assert (asked.leases, asked.next_due_s) == ((), 30.0)
+        crawl.clock.wait(30.001)
+        again = crawl.lease(2, "w2")
+        assert [(one.request, one.attempts) for one in again] == [(one.request, 0) for one in leases]
+
     def test_a_page_that_was_not_asked_for_starts_no_delay(self, open_crawl: Open) -> None:
         crawl = open_crawl(delay_s=3.0)
         crawl.add(*many(2))
@@ -113,6 +126,32 @@ class TestHosts:
         assert crawl.frontier.host("unknown.test") == Host(name="unknown.test")
         assert crawl.counts.hosts == 3
 
+    def test_what_came_behind_others_counts_too(self, open_crawl: Open) -> None:
+        crawl = open_crawl(host_failures_max=1)
+        for number in range(12):
+            crawl.add(*pages(str(number), priority=number % 3), *pages(f"x{number}", host="b.test"))
+            assert crawl.frontier.host("a.test").ready == number + 1
+        assert [(host.name, host.ready) for host in crawl.frontier.hosts()] == [("a.test", 12), ("b.test", 12)]
+        taken = [lease for lease in crawl.lease(10) if lease.host == "a.test"]
+        assert names(taken) == ["2", "5", "8", "11", "1"]
+        assert crawl.frontier.host("a.test").ready == 7
+        crawl.settle(Retry(1.0, "http_500"), taken[0])
+        crawl.add(*pages("12"))
+        assert [name(row) for row in crawl.frontier.peek(host="a.test", limit=20)] == [
+            *"4",
+            "7",
+            "10",
+            *"0369",
+            "12",
+            "2",
+        ]
+        assert crawl.frontier.purge(host="b.test") == 7
+        crawl.settle(Retry(1.0, "connect", blame="host"), taken[1])
+        crawl.clock.wait(60)
+        assert crawl.lease() == []
+        assert sorted(letter.reason for letter in crawl.frontier.dead()) == ["host_down"] * 10
+        assert crawl.counts.ready == crawl.frontier.host("a.test").ready == 0
+
 
 class TestRobots:
     def test_come_first_and_hold_the_host(self, open_crawl: Open) -> None:
@@ -148,6 +187,23 @@ class TestRobots:
         assert crawl.one("w2").robots_ms == record.fetched_ms
         crawl.frontier.set_host("a.test", robots=Robots(origin="http://a.test"))
         assert crawl.one("w2").robots_ms > record.fetched_ms
+
+    def test_records_of_many_origins_come_at_once_without_those_that_expired(self, open_crawl: Open) -> None:
+        crawl = open_crawl(robots=True)
+        origins = [f"http://h{number}.test" for number in range(250)]
+        for number, origin in enumerate(origins[:120]):
+            expires_s = 10.0 if number % 2 else 20.0
+            crawl.frontier.set_host(
+                f"h{number}.test", robots=Robots(origin=origin, text=f"#{number}", expires_s=expires_s)
+            )
+        asked = ["https://h0.test", *reversed(origins)]
+        found = crawl.frontier.robots(asked)
+        assert [one.origin for one in found] == [origin for origin in asked if origin in origins[:120]]
+        assert [one.text for one in found] == [f"#{number}" for number in range(119, -1, -1)]
+        assert found[0] == crawl.frontier.host("h119.test").robots[0]
+        crawl.clock.wait(10)
+        assert [one.text for one in crawl.frontier.robots(origins)] == [f"#{number}" for number in range(0, 120, 2)]
+        assert crawl.frontier.robots([]) == ()
 
     def test_two_origins_on_one_host(self, open_crawl: Open) -> None:
         crawl = open_crawl(robots=True, per_host=9)

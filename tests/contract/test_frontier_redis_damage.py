@@ -240,6 +240,22 @@ class TestLostHosts:
         with pytest.raises(SettingsError, match=f"requests are counted as {part}.*crawler rm"):
             crawl.lease()
 
+    def test_what_somebody_else_queued_makes_no_end_before_the_end(self, open_crawl: Open, key: Any) -> None:
+        crawl = open_crawl(delay_s=1.0)
+        crawl.frontier.close_producer(crawl.frontier.open_producer("seeds"))
+        crawl.add(*many(2), *pages("x", "y", "z", host="b.test"))
+        admin.rpush(key("q:0:a.test"), "1", "2", "3")
+        ended: list[str] = []
+        for _ in range(20):
+            if crawl.frontier.finished() is Finish.RUNNING:
+                leases = crawl.lease(10)
+                crawl.done(*leases)
+                ended += names(leases)
+                crawl.clock.wait(1.001)
+        assert crawl.frontier.finished() is Finish.FINISHED
+        assert sorted(ended) == ["0", "1", "x", "y", "z"]
+        assert [letter.reason for letter in crawl.frontier.dead()] == ["damaged_record"] * 3
+
     def test_a_counter_that_is_too_high_is_told(self, crawl: Crawl, key: Any) -> None:
         crawl.add(*many(2))
         admin.delete(key("q:0:a.test"))

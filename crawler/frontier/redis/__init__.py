@@ -29,6 +29,7 @@ from typing import Any, Self
 
 from crawler.frontier.policy import finish, ms
 from crawler.frontier.redis import admission, identity, settling
+from crawler.frontier.redis.hosts import Hosts
 from crawler.frontier.redis.leasing import Leasing
 from crawler.frontier.redis.reading import Reading, add_up
 from crawler.frontier.redis.record import origin_number
@@ -64,6 +65,7 @@ class RedisFrontier:
         self._clock = clock
         self._shards = Shards(wire, name, rules, clock)
         self._reading = Reading(self._shards)
+        self._hosts = Hosts(self._shards, self._reading)
         self._leasing = Leasing(self._shards)
         try:
             if begin:
@@ -131,8 +133,11 @@ class RedisFrontier:
     # -- hosts ---------------------------------------------------------------------------------------------------
 
     def host(self, name: str) -> Host:
-        """Cost: one trip, the first time two."""
-        return self._reading.host(name, None if self._clock is None else self._clock())
+        """Cost: one trip, two the first time and where priorities other than 0 wait."""
+        return self._hosts.one(name, None if self._clock is None else self._clock())
+
+    def robots(self, origins: Sequence[str]) -> tuple[Robots, ...]:
+        return self._hosts.robots(origins)
 
     def set_host(
         self,
@@ -156,7 +161,7 @@ class RedisFrontier:
 
     def hosts(self, limit: int = 100) -> tuple[Host, ...]:
         """Cost: a walk over all hosts."""
-        return self._reading.hosts(limit, self._now())
+        return self._hosts.most(limit, self._now())
 
     # -- producers and counts ------------------------------------------------------------------------------------
 
@@ -239,7 +244,7 @@ class RedisFrontier:
             mine = [member for member, _, entry in self._reading.delayed(shard) if host in (None, entry.host)]
             for start in range(0, len(mine), CALL_MAX):
                 total += self._shards.run("purge", shard, "", *mine[start : start + CALL_MAX])
-            for name in self._reading.host_names(shard) if host is None else (host,):
+            for name in self._hosts.names(shard) if host is None else (host,):
                 while count := self._shards.run("purge", shard, name):
                     total += count
         return total
@@ -248,7 +253,7 @@ class RedisFrontier:
         return trace(self._reading, fingerprint, host, self._now())
 
     def peek(self, *, host: str | None = None, limit: int = 10) -> tuple[Trace, ...]:
-        return peek(self._reading, host, limit, self._now())
+        return peek(self._reading, self._hosts, host, limit, self._now())
 
     # -- the crawl -----------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ _HEAD = 6
 class Answer(NamedTuple):
     """What one shard's lease script said."""
 
+    shard: int
     leases: list[Lease]
     damaged: list[Settlement]
     due_ms: int | None
@@ -60,7 +61,8 @@ class _Asker:
         self.answered = ""
         """The last request_id that all shards answered: asked again, it gives nothing new."""
 
-    def note(self, shard: int, answer: Answer) -> None:
+    def note(self, answer: Answer) -> None:
+        shard = answer.shard
         self.held[shard], self.alone[shard], self.suspects[shard] = answer.held, answer.alone, answer.suspects
         (self.draining.add if answer.draining else self.draining.discard)(shard)
 
@@ -79,8 +81,11 @@ class Leasing:
         """What was given, and the ends of those whose record was damaged: they must not come round for ever."""
         asker = self._askers.setdefault(worker, _Asker(self._shards.count))
         if self._shards.count == 1:
-            (answer,) = self._ask(asker, [(0, count)], worker, request_id, suspects=True)
-            return _told([answer])
+            # In pieces, so that nobody waits for long meanwhile: one trip all the same.
+            pieces = [(0, min(count, CALL_MAX))]
+            if count > CALL_MAX:
+                pieces.append((0, min(count, LEASE_MAX) - CALL_MAX))
+            return _told(self._ask(asker, pieces, worker, request_id, suspects=True))
         answers = self._lease_many(asker, min(count, LEASE_MAX), worker, request_id)
         asker.answered = request_id
         return _told(answers)
@@ -128,7 +133,7 @@ class Leasing:
         ]
         if missing > 0 and more:
             # The same request_id would be a repeat where it gave something: the second round has one of its own.
-            again = _portions(more, missing, missing)
+            again = _portions(more, min(missing, CALL_MAX), missing)
             answers += self._ask(asker, again, worker, _second(request_id), suspects=False, allowed=allowed)
         return answers
 
@@ -165,23 +170,26 @@ class Leasing:
         suspects: bool,
         allowed: int = -1,
     ) -> list[Answer]:
+        """A shard that is asked twice has a request_id of its own for the second time."""
+        shards = [shard for shard, _ in portions]
+        ids = [_second(request_id) if shard in shards[:at] else request_id for at, shard in enumerate(shards)]
         calls = [
-            (shard, (count, worker, request_id, asker.elsewhere(shard), int(suspects), allowed))
-            for shard, count in portions
+            (shard, (count, worker, identity, asker.elsewhere(shard), int(suspects), allowed))
+            for (shard, count), identity in zip(portions, ids, strict=True)
         ]
         replies = self._shards.runs("lease", calls)
         for at, (call, reply) in enumerate(zip(calls, replies, strict=True)):
             replies[at] = self._introduced(call, reply)
-        answers = [self._answer(shard, request_id, reply) for (shard, _), reply in zip(portions, replies, strict=True)]
-        for (shard, _), answer in zip(portions, answers, strict=True):
-            asker.note(shard, answer)
+        answers = [self._answer(*told) for told in zip(shards, ids, replies, strict=True)]
+        for answer in answers:
+            asker.note(answer)
         return answers
 
     def _answer(self, shard: int, request_id: str, reply: list[bytes]) -> Answer:
         due, facts, *raws = reply
         draining, suspects, held, alone, _, packed = _head.decode(facts)
         rows = zip(*[iter(_facts.decode(packed) if raws else [])] * _FACTS, strict=True)
-        answer = Answer([], [], int(due) if due else None, bool(draining), suspects, held, alone)
+        answer = Answer(shard, [], [], int(due) if due else None, bool(draining), suspects, held, alone)
         for row, raw in zip(rows, raws, strict=True):
             serial, host, origin, attempts, crashes, alone, robots, stamp = row
             token = self._shards.token(request_id, shard, int(serial))
@@ -240,6 +248,7 @@ def _robots_lease(token: str, host: str, origin: int) -> Lease:
 def _told(answers: Sequence[Answer]) -> tuple[Leased, list[Settlement]]:
     leases = tuple(lease for answer in answers for lease in answer.leases)
     damaged = [one for answer in answers for one in answer.damaged]
-    due = [answer.due_ms for answer in answers if answer.due_ms is not None]
+    last = {answer.shard: answer.due_ms for answer in answers}
+    due = [due_ms for due_ms in last.values() if due_ms is not None]
     due_s = 0.0 if damaged else min(due) / 1000 if due else None
     return Leased(leases, due_s), damaged

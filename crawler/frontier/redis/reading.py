@@ -8,17 +8,9 @@ from heapq import merge
 from math import isfinite
 from typing import Any
 
-import msgspec
-
-from crawler.error import BadRecord
-from crawler.frontier.host import HostState
 from crawler.frontier.redis.record import (
-    HOST,
-    UNREADABLE,
     Entry,
-    origins,
     unpack_entry,
-    unpack_host,
     unpack_lease,
     unpack_letter,
     unpack_queued,
@@ -28,14 +20,12 @@ from crawler.frontier.redis.record import (
 )
 from crawler.frontier.redis.shards import Shards
 from crawler.frontier.totals import Totals
-from crawler.model import PRIORITY_MAX, DeadLetter, Robots, Rules
-from crawler.view import Counts, Host, Shard, WorkerRow
+from crawler.model import PRIORITY_MAX, DeadLetter
+from crawler.view import Counts, Shard, WorkerRow
 
 PIECE = 200
 """Elements of one key read at a time."""
 
-_robots = msgspec.msgpack.Decoder(tuple[str, int, int, str])
-_SAME = tuple(field for field in HostState.__struct_fields__ if field in HOST and field != "id")
 _COUNTERS = tuple(field for field in Totals.__struct_fields__ if field in Counts.__struct_fields__)
 
 
@@ -45,7 +35,6 @@ class Reading:
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         self._wire = shards.wire
-        self._generations: dict[int, int] = {}  # as last seen, by shard
 
     def numbers(self) -> range:
         return range(self._shards.count)
@@ -97,7 +86,7 @@ class Reading:
     def workers(self) -> tuple[WorkerRow, ...]:
         found: dict[str, WorkerRow] = {}
         for shard in range(self._shards.count):
-            for name, packed in self._hash(shard, "workers"):
+            for name, packed in self.hash(shard, "workers"):
                 pages, seen_ms, leased = unpack_worker(packed)
                 before = found.get(name, WorkerRow(name=name))
                 found[name] = WorkerRow(
@@ -107,49 +96,6 @@ class Reading:
                     seen_ms=max(before.seen_ms, seen_ms),
                 )
         return tuple(row for _, row in sorted(found.items()))
-
-    # Hosts
-
-    def host(self, name: str, now: int | None) -> Host:
-        """`now`: None for the server's. One trip, two the first time: each worker asks for each host it meets."""
-        shard = self._shards.of(name)
-        key = self._shards.key(shard)
-        while True:
-            known = self._generations.get(shard, 0)  # another thread may change it meanwhile
-            prefix = f"{key}:{known}:"
-            (seconds, micros), (generation, skewed), packed, texts = self._wire.calls(
-                [
-                    (key, ("TIME",)),
-                    (key, ("HMGET", key, "generation", "skew")),
-                    (key, ("HGET", f"{prefix}hosts", name)),
-                    (key, ("HMGET", f"{prefix}robots", *origins(name))),
-                ]
-            )
-            number = whole_number(generation, f"{key} generation")
-            if number == known:
-                break
-            self._generations[shard] = number
-        if packed is None:
-            return Host(name=name)
-        now = int(seconds) * 1000 + int(micros) // 1000 if now is None else now
-        skew = whole_number(skewed, f"{key} skew")
-        robots = [_robots_record(origin, text) for origin, text in zip(origins(name), texts, strict=True) if text]
-        valid = tuple(sorted((one for one, expires in robots if expires > now), key=lambda one: one.origin))
-        return _host(name, packed, now + skew, self._shards.rules, valid)
-
-    def hosts(self, limit: int, now: int) -> tuple[Host, ...]:
-        """Cost: a walk over all hosts, in pieces; 2 µs each."""
-        rows = []
-        for shard in range(self._shards.count):
-            skew = self.skew(shard)
-            for name, packed in self._hash(shard, "hosts"):
-                try:
-                    number = unpack_host(packed)["id"]
-                except BadRecord:
-                    number = 0
-                rows.append((_host(name, packed, now + skew, self._shards.rules, ()), number))
-        rows.sort(key=lambda row: (-row[0].ready, row[1]))
-        return tuple(host for host, _ in rows[:limit])
 
     # Dead letters
 
@@ -165,7 +111,7 @@ class Reading:
         self, shard: int, *, reason: str | None, host: str | None, print_: int | None
     ) -> Iterator[tuple[int, DeadLetter]]:
         """The number of its death, and the letter. Cost: all dead letters of the shard are read, a trip each 200."""
-        key, prefix = self._at(shard)
+        key, prefix = self.at(shard)
         after = b"0"
         while rows := self._wire.call(
             key, "ZRANGEBYSCORE", f"{prefix}dead", b"(" + after, "+inf", "WITHSCORES", "LIMIT", 0, PIECE
@@ -186,21 +132,6 @@ class Reading:
         rows = self._scored(*self._key(shard, "delayed"))
         return ((member, int(score), unpack_entry(member[6:])) for member, score in rows)
 
-    def host_names(self, shard: int) -> Iterator[str]:
-        return (name for name, _ in self._hash(shard, "hosts"))
-
-    def turns(self, shard: int) -> list[str]:
-        """Hosts with READY requests, in the order in which they take turns (`Frontier.peek`)."""
-        turns = []
-        for name, packed in self._hash(shard, "hosts"):
-            try:
-                host = unpack_host(packed)
-            except BadRecord:
-                continue
-            if host["ready"]:
-                turns.append((max(host["due_ms"], host["next_ms"], host["paused_ms"]), host["id"], name))
-        return [name for *_, name in sorted(turns)]
-
     def skew(self, shard: int) -> int:
         """How far the shard's time is ahead of the server's clock, in ms."""
         key = self._shards.key(shard)
@@ -209,8 +140,8 @@ class Reading:
     def leases(self, shard: int) -> Iterator[tuple[Entry, str, int]]:
         """Leased pages: entry, worker, when the lease lapses (ms of the shard's time)."""
         ends = {member.partition(b" ")[0]: int(score) for member, score in self._scored(*self._key(shard, "expiry"))}
-        taken = dict(self._hash(shard, "taken"))
-        for serial, packed in self._hash(shard, "leases"):
+        taken = dict(self.hash(shard, "taken"))
+        for serial, packed in self.hash(shard, "leases"):
             found = unpack_lease(packed, taken.get(serial))
             if found is not None:
                 yield *found, ends.get(serial.encode(), 0)
@@ -222,7 +153,7 @@ class Reading:
 
     def seen(self, print_: int, host: str) -> bool:
         shard = self._shards.of(host)
-        key, prefix = self._at(shard)
+        key, prefix = self.at(shard)
         buckets = max(1, unpack_totals(self._shards.run("look", shard)[0])["buckets"])
         level = 1 << (buckets.bit_length() - 1)
         low = print_ & (level - 1)
@@ -231,7 +162,7 @@ class Reading:
 
     def ready(self, host: str) -> Iterator[Entry]:
         """A host's READY requests in the order of rule 10."""
-        key, prefix = self._at(self._shards.of(host))
+        key, prefix = self.at(self._shards.of(host))
         lifo = self._shards.rules.order == "lifo"
         sign = -1 if lifo else 1
         for priority in range(PRIORITY_MAX, -1, -1):
@@ -259,14 +190,14 @@ class Reading:
 
     # Plumbing
 
-    def _at(self, shard: int) -> tuple[str, str]:
+    def at(self, shard: int) -> tuple[str, str]:
         return self._shards.key(shard), self._shards.prefix(shard)
 
     def _key(self, shard: int, name: str) -> tuple[str, str]:
-        key, prefix = self._at(shard)
+        key, prefix = self.at(shard)
         return key, f"{prefix}{name}"
 
-    def _hash(self, shard: int, name: str) -> Iterator[tuple[str, bytes]]:
+    def hash(self, shard: int, name: str) -> Iterator[tuple[str, bytes]]:
         """Fields and values of a hash; a field that moves meanwhile comes once (HSCAN may give it twice)."""
         key, full = self._key(shard, name)
         cursor, seen = b"0", set()
@@ -298,27 +229,3 @@ def add_up(all_counts: list[Counts]) -> Counts:
     return Counts(
         **{field: sum(getattr(counts, field) for counts in all_counts) for field in fields}, reasons=dict(reasons)
     )
-
-
-def _host(name: str, packed: bytes, now: int, rules: Rules, robots: tuple[Robots, ...]) -> Host:
-    try:
-        host = unpack_host(packed)
-    except BadRecord:
-        return Host(name=name)
-    state = HostState(
-        host["id"],
-        name,
-        delay_ms=host["own_delay"] - 1 if host["own_delay"] else None,
-        per_host=host["own_width"] - 1 if host["own_width"] else None,
-        **{field: host[field] for field in _SAME},
-    )
-    return state.public(rules, now, ready=host["ready"], robots=robots)
-
-
-def _robots_record(origin: str, packed: bytes) -> tuple[Robots, int]:
-    """The record and when it expires; a damaged one is one that has expired."""
-    try:
-        expires_s, expires_ms, fetched_ms, text = _robots.decode(packed)
-        return Robots(origin=origin, text=text, expires_s=float(expires_s), fetched_ms=fetched_ms), expires_ms
-    except UNREADABLE:
-        return Robots(origin=origin), 0

@@ -12,7 +12,7 @@ _FOLDER: Final = Path(__file__).with_name("lua")
 _INCLUDE: Final = "-- include "
 _GROWS: Final = frozenset({"add", "begin"})
 """These are refused while the server is out of memory; all others make room, or take next to none."""
-_READS: Final = frozenset({"look"})
+_READS: Final = frozenset({"look", "robots"})
 
 
 @cache

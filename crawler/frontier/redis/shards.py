@@ -20,8 +20,9 @@ KEY: Final = "crawler:{%s:%d}"
 CRAWLS: Final = "crawler:crawls"
 """A hash of the crawls of the server: name -> when it began, in ms."""
 
-CALL_MAX: Final = 200
-"""Rows that one script call may touch; longer batches are several calls of one trip."""
+CALL_MAX: Final = 100
+"""Rows that one script call may touch, 1 to 3 ms of the server; longer batches are several calls of one trip, and
+others are served in between."""
 
 CALL_BYTES_MAX: Final = 262_144
 """Bytes of requests that one script call may take or give, but for a single one that is larger: 2 to 3 ms of the

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Literal
 
+from crawler.frontier.redis.hosts import Hosts
 from crawler.frontier.redis.reading import Reading
 from crawler.frontier.redis.record import Entry
 from crawler.url import visit_print
@@ -46,10 +47,12 @@ def _places(reading: Reading, host: str, now: int) -> Iterator[Trace]:
         )
 
 
-def peek(reading: Reading, host: str | None, limit: int, now: int) -> tuple[Trace, ...]:
+def peek(reading: Reading, hosts: Hosts, host: str | None, limit: int, now: int) -> tuple[Trace, ...]:
     """`Frontier.peek`."""
     shards = reading.numbers() if host is None else (reading.shard_of(host),)
-    ready = (row for shard in shards for row in _rounds(reading, shard)) if host is None else _ready(reading, host)
+    ready = (
+        (row for shard in shards for row in _rounds(reading, hosts, shard)) if host is None else _ready(reading, host)
+    )
     found = list(islice(ready, limit))
     for shard in shards:
         rows = _delayed(reading, shard, host, now + reading.skew(shard))
@@ -57,9 +60,9 @@ def peek(reading: Reading, host: str | None, limit: int, now: int) -> tuple[Trac
     return tuple(found)
 
 
-def _rounds(reading: Reading, shard: int) -> Iterator[Trace]:
+def _rounds(reading: Reading, hosts: Hosts, shard: int) -> Iterator[Trace]:
     """One of each host in each round."""
-    turn = [_ready(reading, host) for host in reading.turns(shard)]
+    turn = [_ready(reading, host) for host in hosts.turns(shard)]
     while turn:
         again = []
         for rows in turn:

@@ -162,6 +162,9 @@ class SqliteFrontier:
     def host(self, name: str) -> Host:
         return self._file.read(lambda db: reading.host(db, self._rules, name, self._clock()))
 
+    def robots(self, origins: Sequence[str]) -> tuple[Robots, ...]:
+        return self._file.read(lambda db: reading.robots(db, origins, self._clock()))
+
     def set_host(
         self,
         name: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
@@ -44,6 +45,13 @@ def host(db: sqlite3.Connection, rules: Rules, name: str, now: int) -> Host:
         for origin, text, expires_s, fetched_ms in db.execute(sql, (row[0], now))
     )
     return HostState(*row[:-1]).public(rules, now, ready=row[-1], robots=robots)
+
+
+def robots(db: sqlite3.Connection, origins: Sequence[str], now: int) -> tuple[Robots, ...]:
+    """`Frontier.robots`. Cost: a look by index for each."""
+    sql = "SELECT text, expires_s, fetched_ms FROM origin WHERE name = ? AND fetched_ms > 0 AND expires_ms > ?"
+    rows = [(origin, db.execute(sql, (origin, now)).fetchone()) for origin in origins]
+    return tuple(Robots(origin=origin, text=row[0], expires_s=row[1], fetched_ms=row[2]) for origin, row in rows if row)
 
 
 def hosts(db: sqlite3.Connection, rules: Rules, limit: int, now: int) -> tuple[Host, ...]:

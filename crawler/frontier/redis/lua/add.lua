@@ -72,6 +72,7 @@ end
 
 local function see()
     for _, key in ipairs({'ready', 'down'}) do call('ZCARD', P .. key) end
+    call('HLEN', P .. 'hosts')
     for i, row in ipairs(rows) do
         if not row[7] then
             if call('SISMEMBER', bucket_of(row[3]), row[2]) == 0 then refused[#refused + 1] = row[2] end
@@ -79,13 +80,6 @@ local function see()
             fresh[#fresh + 1] = i
         end
     end
-    local wanted, met = {}, {}
-    for _, i in ipairs(fresh) do
-        local at = rows[i][1]
-        if not met[at] then met[at], wanted[#wanted + 1] = true, names[at] end
-    end
-    load_hosts(wanted)
-    for _, name in ipairs(wanted) do host_made(name) end
 end
 
 local problem = nil
@@ -95,38 +89,78 @@ local function refuse(key, some, why)
     return #some
 end
 
-local function enqueue()
-    -- Returns how many could not be.
-    local queues, failed = {}, 0 -- by key: elements, and the rows that they are
+local function sorted_out()
+    -- Queues in the order of their first rows, each {key, name, priority, elements, the rows that they are}; rows that
+    -- are not due yet.
+    local queues, later, places = {}, {}, {}
     for _, i in ipairs(fresh) do
         local row = rows[i]
-        local name, number = names[row[1]], T.number + i
-        local entry = (watched or row[6] > wall) and {number, row[4], row[5], 0, 0, name, row[7]}
         if row[6] > wall then
-            local done, why = pcall(delay_until, entry, row[6] + skew)
-            if not done then failed = failed + refuse(P .. 'delayed', {i}, why) end
+            later[#later + 1] = i
         else
-            local key = queue_of(name, row[5])
-            local queue = queues[key]
+            local place = row[1] * (PRIORITY_MAX + 1) + row[5]
+            local queue = places[place]
             if not queue then
-                queue = {{}, {}}
-                queues[key] = queue
+                queue = {queue_of(names[row[1]], row[5]), names[row[1]], row[5], {}, {}}
+                places[place], queues[#queues + 1] = queue, queue
             end
-            local at = #queue[2] + 1
-            queue[1][at], queue[2][at] = struct.pack('>BI5', row[4], number) .. row[7], i
+            local at = #queue[5] + 1
+            queue[4][at], queue[5][at] = struct.pack('>BI5', row[4], T.number + i) .. row[7], i
         end
-        if watched then tell('added', entry) end
     end
-    for key, queue in pairs(queues) do
-        local answer, some = redis.pcall('RPUSH', key, unpack(queue[1])), queue[2]
-        if type(answer) == 'number' then
-            local row = rows[some[1]]
-            local host = hosts[names[row[1]]]
-            host[READY], T.ready = host[READY] + #some, T.ready + #some
-            if not has_bit(host[MASK], row[5]) then host[MASK] = host[MASK] + 2 ^ row[5] end
-        else
+    return queues, later
+end
+
+local function push(queues)
+    -- Returns the queues that were empty, which hosts are theirs, and how many rows could not be queued. Of the other
+    -- queues the hosts know that they hold something, and when it is due: their records, most of the cost, stay as they are.
+    local begun, theirs, failed = {}, {}, 0
+    for _, queue in ipairs(queues) do
+        local key, name, elements, some = queue[1], queue[2], queue[4], queue[5]
+        local answer = redis.pcall('RPUSH', key, unpack(elements))
+        if type(answer) ~= 'number' then
             failed = failed + refuse(key, some, answer)
+        else
+            T.ready = T.ready + #some
+            if answer == #some then begun[#begun + 1], theirs[name] = queue, true end
         end
+    end
+    return begun, theirs, failed
+end
+
+local function make_hosts(wanted)
+    -- In the order of the rows: it decides on their turns (rule 10).
+    local ordered = {}
+    for _, i in ipairs(fresh) do
+        local name = names[rows[i][1]]
+        if wanted[name] then ordered[#ordered + 1], wanted[name] = name, nil end
+    end
+    load_hosts(ordered)
+    for _, name in ipairs(ordered) do host_made(name) end
+end
+
+local function entry_of_row(i)
+    local row = rows[i]
+    return {T.number + i, row[4], row[5], 0, 0, names[row[1]], row[7]}
+end
+
+local function enqueue()
+    -- Returns how many could not be.
+    local queues, later = sorted_out()
+    local begun, wanted, failed = push(queues)
+    for _, i in ipairs(later) do wanted[names[rows[i][1]]] = true end
+    if #begun + #later > 0 then make_hosts(wanted) end
+    for _, queue in ipairs(begun) do
+        local host, priority = hosts[queue[2]], queue[3]
+        if not has_bit(host[MASK], priority) then host[MASK] = host[MASK] + 2 ^ priority end
+        count_ready(queue[2], host)
+    end
+    for _, i in ipairs(later) do
+        local done, why = pcall(delay_until, entry_of_row(i), rows[i][6] + skew)
+        if not done then failed = failed + refuse(P .. 'delayed', {i}, why) end
+    end
+    if watched then
+        for _, i in ipairs(fresh) do tell('added', entry_of_row(i)) end
     end
     return failed
 end

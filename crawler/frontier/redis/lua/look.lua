@@ -6,6 +6,8 @@
 local _, ready = first_ready()
 local delayed = tonumber(call('ZRANGE', P .. 'delayed', 0, 0, 'WITHSCORES')[2])
 local due = ready and delayed and min(ready, delayed) or ready or delayed
+-- Somebody may have put something into a queue, where it was not counted: nothing is over while a host has something.
+if ready then T.ready = max(1, T.ready) end
 local values = {}
 for i, field in ipairs(FIELDS) do values[i] = T[field] end
 return {encode(values), call('HGETALL', P .. 'reasons'), ready and string.format('%.0f', max(0, now - ready)) or '',

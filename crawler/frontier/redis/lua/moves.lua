@@ -37,6 +37,15 @@ local function has_bit(mask, priority)
     return floor(mask / 2 ^ priority) % 2 == 1
 end
 
+local function count_ready(name, host)
+    -- What there is now, those too that were queued behind others and not counted.
+    local ready = host[BACK]
+    for priority = 0, PRIORITY_MAX do
+        if has_bit(host[MASK], priority) then ready = ready + call('LLEN', queue_of(name, priority)) end
+    end
+    host[READY] = ready
+end
+
 local function come_back(entry)
     -- READY again, at its old place.
     local host = host_made(entry[HOST])
@@ -75,7 +84,7 @@ end
 local function take_queued(name, host, priority)
     local raw = call(R[LIFO] == 1 and 'RPOP' or 'LPOP', queue_of(name, priority))
     if not raw then return nil end
-    host[READY], T.ready = host[READY] - 1, T.ready - 1
+    host[READY], T.ready = host[READY] - 1, max(0, T.ready - 1)
     if #raw < 6 then return {0, 0, priority, 0, 0, name, raw} end
     local origin, number = struct.unpack('>BI5', raw)
     if origin > 3 then origin = 0 end
@@ -116,15 +125,19 @@ function take_ready(name, host, accept)
         if before then taken = take_queued(name, host, priority) end
     end
     if taken then
-        if not accept or accept(host, taken) then return taken, true end
-        put_back(name, host, taken)
-        return taken, false
+        if accept and not accept(host, taken) then
+            put_back(name, host, taken)
+            return taken, false
+        end
+        if host[READY] <= 0 then count_ready(name, host) end
+        return taken, true
     end
     if not back then return nil end
     back[HOST] = name
     if accept and not accept(host, back) then return back, false end
     call('ZREM', P .. 'back:' .. name, packed)
-    host[READY], host[BACK], T.ready = host[READY] - 1, host[BACK] - 1, T.ready - 1
+    host[READY], host[BACK], T.ready = host[READY] - 1, host[BACK] - 1, max(0, T.ready - 1)
+    if host[READY] <= 0 then count_ready(name, host) end
     return back, true
 end
 

@@ -18,7 +18,8 @@ local PRIORITY_MAX = 9
 local LEASE_MS, CRASHES_MAX, ROBOTS, LIFO, PER_DOMAIN = 1, 3, 7, 13, 14 -- the others where they are used
 local R = decode(ARGV[2])
 
--- A host. PLACED: its score among the ready hosts, 0 when it is not among them. MASK: the priorities whose queues may
+-- A host. PLACED: its score among the ready hosts, 0 when it is not among them. READY: 0 only when nothing is; those that
+-- were queued behind others are not counted before these were taken (`count_ready`). MASK: the priorities whose queues may
 -- hold something, as bits. STAMPS: for each origin two fields, until when its robots record is valid and the record's
 -- stamp. BACK: how many wait in `back`. OWN_DELAY: one more than its ms; 0: it has none. A record is kept without the
 -- zeros at its end, so what is rarely set stands there.
