@@ -94,6 +94,45 @@ _ERRORS: Final = {
 }
 
 
+def query_in(href: str, name: str) -> str:
+    """An address whose query is percent-encoded in the encoding `name` of the document that it stands in; the rest is
+    left to the URL parser, which takes UTF-8 (URL standard 4.4, query state, and 1.3, percent-encode after encoding).
+    What the encoding does not have becomes `&#N;`, percent-encoded. Cost: 3 µs."""
+    if name in _UTF_8_OUT:
+        return href
+    href = href.translate(_UNSEEN).strip(_AROUND)
+    before, sharp, fragment = href.partition("#")
+    path, mark, query = before.partition("?")
+    if query.isascii():
+        return href
+    encoded = webencodings.lookup(name).codec_info.encode(query, _REFERENCES)[0]
+    return f"{path}{mark}{encoded.decode('latin-1').translate(_IN_QUERY)}{sharp}{fragment}"
+
+
+_UTF_8_OUT: Final = frozenset({"utf-8", "utf-16le", "utf-16be", "replacement"})
+"""Encoding standard 4.3, get an output encoding."""
+_UNSEEN: Final = {ord(char): None for char in "\t\n\r"}
+_AROUND: Final = "".join(map(chr, range(0x21)))
+"""The URL parser takes both away before it looks at anything."""
+_IN_QUERY: Final = {code: f"%{code:02X}" for code in (*range(0x21), *b"\"#'<>", *range(0x7F, 0x100))}
+"""The special-query percent-encode set."""
+_REFERENCES: Final = "crawler.references"
+_EURO_IN: Final = {"gbk": b"\x80", "big5hkscs": b"\xa3\xe1"}
+"""The euro sign, which Python's codecs of these names do not have."""
+
+
+def _reference(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For one character that an encoder does not have. A lone surrogate is none: U+FFFD."""
+    assert isinstance(error, UnicodeEncodeError)
+    char, end = error.object[error.start], error.start + 1
+    if char == "\u20ac" and error.encoding in _EURO_IN:
+        return _EURO_IN[error.encoding], end
+    return f"%26%23{0xFFFD if 0xD800 <= ord(char) <= 0xDFFF else ord(char)}%3B", end
+
+
+codecs.register_error(_REFERENCES, _reference)
+
+
 def _declared(body: bytes, header: str | None) -> Encoding | None:
     if body.startswith(b"\xef\xbb\xbf"):
         return Encoding("utf-8", "bom")

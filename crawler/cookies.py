@@ -1,18 +1,19 @@
 """Cookies of one worker, in memory (RFC 6265, with the limits and prefixes of RFC 6265bis).
 
-Every cookie is kept for the one host that set it: which domains are public suffixes (`co.uk`, `github.io`) is a list
-that changes every week, and without it a site could set cookies for its neighbours. A `Domain` that is not the host's
-own or above it makes the cookie invalid, as ever; a valid one is kept all the same for that host alone.
+A cookie is its host's, or, with a `Domain` attribute, that of all hosts of this domain, which must be the host's own or
+above it and no public suffix (`co.uk`, `github.io`): else a site could set cookies for its neighbours.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
+from crawler.suffix import is_public
 
 ATTRIBUTE_BYTES_MAX: Final = 1_024
 """Longer attribute values are ignored (RFC 6265bis §5.6)."""
@@ -32,6 +33,8 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     value: str
+    domain: str = ""
+    """All hosts of it get the cookie; empty: the host alone that set it."""
     path: str = "/"
     secure: bool = False
     expires_s: float = float("inf")
@@ -40,14 +43,20 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True):
     """Order of creation."""
 
 
+_Key = tuple[str, str, bool]
+"""Name, path, and whether it is a domain's: RFC 6265bis §5.7, step 22."""
+
+
 class Cookies:
-    """What the hosts have set. Not thread-safe. Memory: at most `total_max` cookies of `bytes_max` bytes."""
+    """What the hosts have set. Not thread-safe. Memory: at most `total_max` cookies of `bytes_max` bytes; so many as
+    are kept of one host are sent with one request."""
 
     def __init__(self, *, per_host_max: int = 50, total_max: int = 10_000, bytes_max: int = 4_096) -> None:
         self._per_host_max = per_host_max
         self._total_max = total_max
         self._bytes_max = bytes_max
-        self._hosts: dict[str, dict[tuple[str, str], Cookie]] = {}
+        self._jars: dict[str, dict[_Key, Cookie]] = {}
+        """By the host, or the domain."""
         self._total = 0
         self._born = 0
 
@@ -56,16 +65,16 @@ class Cookies:
 
     def header(self, url: str, now_s: float) -> str:
         """The Cookie header for a request of a canonical URL; empty when there is none (RFC 6265 §5.4)."""
-        secure, name, path = _parts(url)
-        jar = self._hosts.get(name)
-        if not jar:
+        if not self._jars:
             return ""
+        secure, host, path = _parts(url)
         fit = [
             cookie
-            for cookie in jar.values()
+            for cookie in self._of(host)
             if cookie.expires_s > now_s and (secure or not cookie.secure) and _path_matches(path, cookie.path)
         ]
         fit.sort(key=lambda cookie: (-len(cookie.path), cookie.born))
+        fit = fit[: self._per_host_max]
         return "; ".join(f"{cookie.name}={cookie.value}" if cookie.name else cookie.value for cookie in fit)
 
     def store(self, url: str, lines: Iterable[str], now_s: float) -> None:
@@ -73,17 +82,33 @@ class Cookies:
         secure, host, path = _parts(url)
         for line in lines:
             cookie = parse(line, host=host, path=path, secure=secure, now_s=now_s, bytes_max=self._bytes_max)
-            if cookie is not None:
-                self._put(host, cookie, secure, now_s)
+            if cookie is not None and (secure or not self._shadows(host, cookie)):
+                self._put(cookie.domain or host, cookie, now_s)
 
-    def _put(self, host: str, cookie: Cookie, secure: bool, now_s: float) -> None:
-        jar = self._hosts.setdefault(host, {})
-        key = (cookie.name, cookie.path)
-        old = jar.get(key)
-        if old is not None and old.secure and not secure:
-            return  # RFC 6265bis §5.7: plain HTTP does not overwrite what HTTPS has set
+    def _of(self, host: str) -> Iterator[Cookie]:
+        """The host's own, and those of its domains (RFC 6265 §5.1.3)."""
+        yield from self._jars.get(host, {}).values()
+        if _is_address(host):
+            return
+        at = host.find(".")
+        while at >= 0:
+            if jar := self._jars.get(host[at + 1 :]):
+                yield from (cookie for cookie in jar.values() if cookie.domain)
+            at = host.find(".", at + 1)
+
+    def _shadows(self, host: str, cookie: Cookie) -> bool:
+        """Whether it goes where one of its name goes that HTTPS has set: plain HTTP may set none (RFC 6265bis §5.7,
+        step 16; cookies of hosts below its domain are not looked for)."""
+        return any(
+            old.secure and old.name == cookie.name and _path_matches(cookie.path, old.path)
+            for old in self._of(cookie.domain or host)
+        )
+
+    def _put(self, place: str, cookie: Cookie, now_s: float) -> None:
+        jar = self._jars.setdefault(place, {})
+        key = (cookie.name, cookie.path, bool(cookie.domain))
+        old = jar.pop(key, None)
         if old is not None:
-            del jar[key]
             self._total -= 1
         if cookie.expires_s > now_s:
             self._born += 1
@@ -92,11 +117,11 @@ class Cookies:
             if len(jar) > self._per_host_max:
                 self._evict(jar, now_s)
         if not jar:
-            del self._hosts[host]
+            del self._jars[place]
         while self._total > self._total_max:
-            self._total -= len(self._hosts.pop(next(iter(self._hosts))))
+            self._total -= len(self._jars.pop(next(iter(self._jars))))
 
-    def _evict(self, jar: dict[tuple[str, str], Cookie], now_s: float) -> None:
+    def _evict(self, jar: dict[_Key, Cookie], now_s: float) -> None:
         """Expired ones, else the one set longest ago."""
         gone = [key for key, cookie in jar.items() if cookie.expires_s <= now_s] or [next(iter(jar))]
         for key in gone:
@@ -118,7 +143,7 @@ def parse(line: str, *, host: str, path: str, secure: bool, now_s: float, bytes_
         return None
     given = _attributes(rest)
     domain = given.get("domain", "").lower().removeprefix(".")
-    if domain and domain != host and (not host.endswith(f".{domain}") or _is_address(host)):
+    if domain and not _covers(domain, host):
         return None
     at = given.get("path", "")
     is_secure = "secure" in given
@@ -133,10 +158,16 @@ def parse(line: str, *, host: str, path: str, secure: bool, now_s: float, bytes_
     return Cookie(
         name=name,
         value=value,
+        domain="" if domain == host and (_is_address(host) or is_public(host)) else domain,
         path=at if at.startswith("/") else _default_path(path),
         secure=is_secure,
         expires_s=_expires(given, now_s),
     )
+
+
+def _covers(domain: str, host: str) -> bool:
+    """Whether the host may set cookies for all of the domain (RFC 6265 §5.3, steps 5 and 6)."""
+    return domain == host or (host.endswith(f".{domain}") and not _is_address(host) and not is_public(domain))
 
 
 def _attributes(text: str) -> dict[str, str]:

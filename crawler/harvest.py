@@ -17,9 +17,10 @@ from typing import Any, Final
 import msgspec
 
 from crawler.codec import decode_request, encode_request
-from crawler.error import BackendError, SpiderError
+from crawler.error import BackendError, SiteError, SpiderError
 from crawler.manners import Manners, asked, same_as
 from crawler.model import LOG_KIND, PRIORITY_MAX, RAW_KIND, Item, Message, Record, Request
+from crawler.nesting import NESTING_MAX, too_deep
 from crawler.page import Page
 from crawler.scope import Scope
 from crawler.spider import Spider
@@ -84,9 +85,11 @@ def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits, manners: M
 
     What the page asks of crawlers is looked at afterwards, in whichever parse the spider made.
 
-    Raises SpiderError: `spider_method` (there is none of that name), `spider_exception` (with the traceback),
-    `spider_yield` (neither Item nor Request), `spider_item` and `spider_request` (one that cannot be sent),
-    `message_max` (its items of one kind are too large together)."""
+    Raises SiteError: `nesting` (a parser would take too long); and SpiderError: `spider_method` (there is none of that
+    name), `spider_exception` (with the traceback), `spider_yield` (neither Item nor Request), `spider_item` and
+    `spider_request` (one that cannot be sent), `message_max` (its items of one kind are too large together)."""
+    if too_deep(page.body) and page.kind == "html":
+        raise SiteError("nesting", f"elements more than {NESTING_MAX:,} deep in each other", final=True)
     basket = _Basket(spider, page, scope, limits)
     method = page.request.to
     basket.check_method(method)

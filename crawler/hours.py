@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from crawler.error import SettingsError
+from crawler.tables import PolitenessTable
 
 _WINDOW: Final = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 _DAY: Final = 24 * 60
@@ -16,10 +17,11 @@ _DAY: Final = 24 * 60
 class Hours:
     """Windows of a day; one whose end is before its begin goes over midnight. None at all: always open."""
 
-    def __init__(self, windows: Sequence[str] = (), zone: str = "") -> None:
-        """zone: a name of the IANA time zone database; empty: UTC. Raises SettingsError."""
-        self._windows = tuple(_parsed(window) for window in windows)
-        self._zone = _zone(zone) if self._windows or zone else UTC
+    def __init__(self, windows: Sequence[str] = (), zone: str = "", *, where: str = "[politeness]") -> None:
+        """zone: a name of the IANA time zone database; empty: UTC. Raises SettingsError, which names the table `where`
+        they stand."""
+        self._windows = tuple(_parsed(window, where) for window in windows)
+        self._zone = _zone(zone, where) if self._windows or zone else UTC
 
     def opens_ms(self, now_ms: int) -> int | None:
         """When the next window opens; None while one is open. Both in ms since 1970."""
@@ -51,23 +53,58 @@ class Hours:
         return 0.0 if opens_ms is None else (opens_ms - now_ms) / 1000
 
 
+class HostHours:
+    """The hours of a crawl, and those of single hosts within them."""
+
+    def __init__(self, table: PolitenessTable) -> None:
+        """Raises SettingsError."""
+        self._crawl = Hours(table.hours, table.zone)
+        self._own: dict[str, Hours] = {}
+        for name, host in table.hosts.items():
+            zone = table.zone if host.zone is None else host.zone
+            own = Hours(host.hours or (), zone, where=f'[politeness.hosts."{name}"]')
+            if host.hours:
+                self._own[name] = own
+
+    @property
+    def any_own(self) -> bool:
+        """Some host has hours of its own."""
+        return bool(self._own)
+
+    def own_s(self, host: str, now_ms: int) -> float:
+        """Seconds until a window of this host alone is open; 0 while one is, or when it has none."""
+        own = self._own.get(host)
+        return own.wait_s(now_ms) if own is not None else 0.0
+
+    def wait_s(self, host: str, now_ms: int) -> float:
+        """Seconds for which this host is not to be asked, at least: longer where its windows and those of the crawl do
+        not meet then, so ask again."""
+        return max(self.own_s(host, now_ms), self._crawl.wait_s(now_ms))
+
+    def opens(self, host: str, now_ms: int) -> str:
+        """As `Hours.opens`, of the later one."""
+        own = self._own.get(host, self._crawl)
+        later = own if own.wait_s(now_ms) > self._crawl.wait_s(now_ms) else self._crawl
+        return later.opens(now_ms)
+
+
 def _within(minute: int, start: int, end: int) -> bool:
     return start <= minute < end if start < end else minute >= start or minute < end
 
 
-def _parsed(window: str) -> tuple[int, int]:
+def _parsed(window: str, where: str) -> tuple[int, int]:
     found = _WINDOW.fullmatch(window)
     if found:
         start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
         if start < _DAY and end <= _DAY and start != end and int(found[2]) < 60 and int(found[4]) < 60:
             return start, end
     raise SettingsError(
-        f'[politeness] hours: {window!r} is no window of a day; write "22:00-06:00" or "00:00-24:00" (24 hours, '
+        f'{where} hours: {window!r} is no window of a day; write "22:00-06:00" or "00:00-24:00" (24 hours, '
         "begin and end differ)"
     )
 
 
-def _zone(name: str) -> tzinfo:
+def _zone(name: str, where: str) -> tzinfo:
     if not name:
         return UTC
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only who names a zone pays for it
@@ -76,6 +113,6 @@ def _zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsError(
-            f'[politeness] zone: {name!r} is no time zone that this machine knows; write one as "Europe/Berlin", or '
+            f'{where} zone: {name!r} is no time zone that this machine knows; write one as "Europe/Berlin", or '
             "leave it empty for UTC"
         ) from None

@@ -85,13 +85,11 @@ def outline(data: bytes, rules: LinkRules = LINK_RULES) -> Outline:
     for meta in metas[head.metas :]:  # strayed into the body
         head.add_meta(meta)
     # Read before texts are stripped: a node that goes with them is gone.
-    if plain:
-        hrefs = [node.attrs["href"] or "" for node in links]
-        related = _related(links, hrefs)
-    else:
-        links = list({node.mem_id: node for node in links}.values())
-        hrefs = list(_addresses(links, rules))
-        related = [node for node in links if node.tag == "a" and "rel" in node.attributes]
+    try:
+        hrefs, related = _targets(links, rules, plain=plain)
+    except KeyError:  # the selector finds xlink:href too, in drawings
+        links = [node for node in links if node.tag not in _LINKS or "href" in node.attributes]
+        hrefs, related = _targets(links, rules, plain=plain)
     unfollowed = _unfollowed(related, hrefs, rules) if related else ()
     return Outline(
         h1=_line(heading.text()) if heading is not None else "",
@@ -146,6 +144,16 @@ class _Head:
             self.found.setdefault("canonical", attributes.get("href") or "")
         if any(value in self._rules.rels for value in values) and (href := attributes.get("href")):
             self.hrefs.append(href)
+
+
+def _targets(links: list[LexborNode], rules: LinkRules, *, plain: bool) -> tuple[list[str], list[LexborNode]]:
+    """The addresses of these elements, and the anchors with a rel among them. `plain`: there are only anchors, those
+    with a rel twice. Raises KeyError for an anchor without href."""
+    if plain:
+        hrefs = [node.attrs["href"] or "" for node in links]
+        return hrefs, _related(links, hrefs)
+    links = list({node.mem_id: node for node in links}.values())
+    return list(_addresses(links, rules)), [node for node in links if node.tag == "a" and "rel" in node.attributes]
 
 
 def _addresses(nodes: Iterable[LexborNode], rules: LinkRules) -> Iterator[str]:

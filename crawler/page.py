@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from lxml import etree
 
-from crawler.charset import Encoding, decode
+from crawler.charset import Encoding, decode, query_in
 from crawler.links import (
     LINK_RULES,
     Link,
@@ -150,7 +150,8 @@ class Page:
     def base(self) -> str:
         """What relative links are relative to: the URL, or `<base href>`."""
         if self._base is None:
-            self._base = base_of(self.url, self._base_href())
+            href = self._base_href()
+            self._base = base_of(self.url, self._written(href) if href else href)
         return self._base
 
     def css(self, query: str) -> SelectorList[Selector]:
@@ -168,26 +169,31 @@ class Page:
         except msgspec.DecodeError as error:
             raise ValueError(f"not JSON: {error}: {self.text[:80]!r}") from None
 
+    def join(self, href: str) -> str | None:
+        """The canonical URL that an address means on this page, as a browser reads it: relative to `base`, its query in
+        the page's encoding. None when it is no page's (mailto:, javascript:)."""
+        return join(self.base, self._written(href))
+
     def links(self, css: str | None = None) -> tuple[str, ...]:
         """Distinct canonical URLs of the links in document order: those of all `a`, `area` and what else [links] names,
         or of what `css` selects (an element with href or src, an attribute, or an element with links in it). Links to
         what is no page (mailto:, javascript:) are left out. Of those that the page asks not to follow (`unfollowed`) a
         worker takes none."""
         if css is not None:
-            return tuple(_joiner.join_all(self.base, _hrefs(self.css(css))))
+            return tuple(self._join_all(_hrefs(self.css(css))))
         if self._links is None:
             # Whichever parse there was already.
             if self._outline is not None:
                 hrefs: Iterable[str] = self._outline.hrefs
             else:
                 hrefs = hrefs_in(self.root, self._rules)
-            self._links = tuple(_joiner.join_all(self.base, hrefs))
+            self._links = tuple(self._join_all(hrefs))
         return self._links
 
     def anchors(self) -> Iterator[Link]:
         """All links in document order, also repeated ones, with text and rel. Cost: a walk through `root`."""
         for tag, href in elements_in(self.root, self._rules):
-            if url := join(self.base, href):
+            if url := self.join(href):
                 text = " ".join("".join(map(str, tag.itertext())).split())
                 alts = (one.get("alt") for one in tag.iter("img", "area"))
                 text = text or next((alt for alt in alts if alt), "")
@@ -202,7 +208,7 @@ class Page:
             hrefs = unfollowed_in(self.root, self._rules)
         else:
             hrefs = ()
-        return frozenset(_joiner.join_all(self.base, hrefs)) if hrefs else _NO_URLS
+        return frozenset(self._join_all(hrefs)) if hrefs else _NO_URLS
 
     def asks(self) -> Iterable[tuple[str, str]]:
         """Name, in lower case, and content of each meta element that may ask something of crawlers."""
@@ -220,7 +226,7 @@ class Page:
             href = self._outline.canonical
         elif href is None and (self._root is not None or self._mentions(_CANONICALS)):
             href = canonical_in(self.root)
-        return join(self.base, href) if href else None
+        return self.join(href) if href else None
 
     def words(self) -> str:
         """Title and text as far as they are at hand: of the outline, of the tree, or else the body decoded."""
@@ -247,7 +253,7 @@ class Page:
         if href is None:
             raise TypeError(f"follow: no link was selected on {self.url}")
         return Request(
-            url=join(self.base, href) or href,
+            url=self.join(href) or href,
             method=method,
             headers=tuple(headers),
             body=body,
@@ -274,6 +280,19 @@ class Page:
         if self._decoded is None:
             self._decoded = decode(self.response.body, self.response.charset)
         return self._decoded
+
+    def _join_all(self, hrefs: Iterable[str]) -> list[str]:
+        """As `join`, distinct and in order; those that are no page's are left out."""
+        if self.encoding.name != "utf-8":  # nearly all pages end here, nearly all others one line below
+            hrefs = list(hrefs)
+            if not "".join(hrefs).isascii():
+                hrefs = map(self._written, hrefs)
+        return _joiner.join_all(self.base, hrefs)
+
+    def _written(self, href: str) -> str:
+        """An address with its query in the page's encoding (HTML standard 2.4.1, encoding-parse a URL). Addresses in
+        feeds and sitemaps are IRIs, and what a program makes of other texts is its own: these are UTF-8."""
+        return href if href.isascii() or self.kind != "html" else query_in(href, self.encoding.name)
 
     def _utf8(self) -> bytes:
         """The text as valid UTF-8: the body itself where it is."""

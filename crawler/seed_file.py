@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from crawler.error import SettingsError
@@ -18,6 +20,10 @@ LINE_BYTES_MAX = 2 * REQUEST_BYTES_MAX
 
 GZIP = b"\x1f\x8b"
 UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+OPENING_BYTES = 4
+"""So many bytes tell whether a list is XML, JSON or text, and are more than a byte order mark has."""
 
 
 def open_list(source: str) -> BinaryIO:
@@ -49,6 +55,39 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+def in_utf_8(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces of `chunks` as they are, but those of a list in UTF-16, by its byte order mark, in UTF-8; what is no
+    character there becomes U+FFFD."""
+    head, decoder = b"", None
+    for piece in pieces:
+        if len(head) < 2 and piece:
+            head += piece
+            if len(head) < 2:
+                continue
+            if name := UTF16_BOMS.get(head[:2]):
+                decoder = codecs.getincrementaldecoder(name)("replace")
+            piece = head[2:] if decoder is not None else head
+        yield decoder.decode(piece).encode() if decoder is not None and piece else piece
+    if decoder is not None:
+        yield decoder.decode(b"", True).encode()
+    elif len(head) == 1:
+        yield head
+
+
+def opening(pieces: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes that say something, without byte order mark, as many as tell a list's form; and the whole list.
+    Memory: what is white space at its beginning."""
+    rest = iter(pieces)
+    taken: list[bytes] = []
+    start = b""
+    for piece in rest:
+        taken.append(piece)
+        start = (start + piece).removeprefix(UTF8_BOM).lstrip()
+        if len(start) >= OPENING_BYTES:
+            break
+    return start, chain(taken, rest)
 
 
 class _Joined:

@@ -17,9 +17,9 @@ from crawler.error import BadUrl, SiteError
 from crawler.model import Request
 from crawler.robots import ROBOTS_BYTES_MAX, rules
 from crawler.scope import Scope
-from crawler.seed_file import chunks
+from crawler.seed_file import chunks, in_utf_8, opening
 from crawler.settings import Settings
-from crawler.sitemap import Location, Locations
+from crawler.sitemap import Location, Locations, is_xml
 from crawler.tables_web import SitemapsTable
 from crawler.url import canonical, host, origin
 from crawler.urlform import Form
@@ -174,26 +174,15 @@ class Sitemaps:
             file.close()
 
     def _read(self, url: str, file: BinaryIO, nested: int) -> Iterator[Found]:
-        pieces = chunks(file)
-        start = b""
-        for start in pieces:
-            if start.strip():
-                break
+        start, pieces = opening(in_utf_8(chunks(file)))
         if is_xml(start) or not start:
-            yield from self.of_file(url, _chain(start, pieces), web=True, nested=nested)
+            yield from self.of_file(url, pieces, web=True, nested=nested)
             return
-        data = b"".join(_limited(_chain(start, pieces), self._table.bytes_max)[0])
+        data = b"".join(_limited(pieces, self._table.bytes_max)[0])
         for number, raw in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
             if raw.strip():
                 location = Location(number, False, raw.strip())
                 yield from self._of_location(url, location, web=True, nested=nested)
-
-
-def is_xml(start: bytes) -> bool:
-    """Whether a list that begins like this is XML."""
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return True
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
 
 
 def is_marked(source: str) -> bool:
@@ -212,11 +201,6 @@ def marked(text: str) -> str:
     if parts.path in ("", "/") and not parts.query:
         url = f"{parts.scheme}://{parts.netloc}/robots.txt"
     return url.partition("#")[0] + MARK
-
-
-def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _limited(pieces: Iterable[bytes], bytes_max: int) -> tuple[list[bytes], bool]:

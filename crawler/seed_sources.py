@@ -3,7 +3,7 @@
 .txt and anything else: a URL a line, blank lines and lines that start with # aside; .csv: a header with `url`, and
 maybe priority, depth, to, meta (JSON), any other column being a key of meta; .jsonl: an object a line; .xml: a
 sitemap, an index of sitemaps, RSS or Atom (`crawler.seed_sitemap`). What has no telling name is told by its first byte.
-Any of them with gzip.
+Any of them with gzip, and in UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import csv
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import chain
 from typing import Annotated, Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -21,8 +20,9 @@ from msgspec import Meta
 
 from crawler.error import BadUrl, SiteError
 from crawler.model import PRIORITY_MAX, Request
-from crawler.seed_file import LINE_BYTES_MAX, chunks, lines_of, open_list
-from crawler.seed_sitemap import Fetch, Found, Refusal, Sitemaps, Taking, is_marked, is_robots, is_xml
+from crawler.seed_file import LINE_BYTES_MAX, chunks, in_utf_8, lines_of, open_list, opening
+from crawler.seed_sitemap import Fetch, Found, Refusal, Sitemaps, Taking, is_marked, is_robots
+from crawler.sitemap import is_xml
 from crawler.url import canonical
 from crawler.urlform import Form
 
@@ -110,18 +110,11 @@ def _of_file(source: str, file: BinaryIO, taking: Taking, fetch: Fetch | None) -
     if is_robots(source):
         yield from Sitemaps(taking, fetch).of_robots(source, file)
         return
-    pieces = chunks(file)
-    start = b""
-    blank: list[bytes] = []
-    for start in pieces:  # the first piece that says something tells the form, where the name does not
-        blank.append(start)
-        if start.strip():
-            break
-    whole = chain(blank, pieces)
+    start, whole = opening(in_utf_8(chunks(file)))  # it tells the form, where the name does not
     name = (urlsplit(source).path if is_url(source) else source).lower().removesuffix(".gz")
     if name.endswith(".csv"):
         yield from _csv(source, lines_of(whole), taking)
-    elif name.endswith((".jsonl", ".ndjson")) or (start.lstrip()[:1] == b"{" and not name.endswith(".txt")):
+    elif name.endswith((".jsonl", ".ndjson")) or (start[:1] == b"{" and not name.endswith(".txt")):
         yield from _json(source, lines_of(whole), taking)
     elif is_xml(start) if is_marked(source) else name.endswith(".xml") or (is_xml(start) and name[-4:] != ".txt"):
         yield from Sitemaps(taking, fetch).of_file(source, whole, web=is_url(source))

@@ -7,8 +7,9 @@ One seeder fetches one after the other; that workers ask the same host meanwhile
 from __future__ import annotations
 
 import asyncio
+import logging
 from io import BytesIO
-from time import monotonic
+from time import monotonic, time
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from crawler.error import SiteError
 from crawler.fetch import Fetcher
 from crawler.guard import Guard
+from crawler.hours import HostHours
 from crawler.httpstatus import redirected
 from crawler.model import Request
 from crawler.response import Response
@@ -25,6 +27,10 @@ from crawler.session import Session
 from crawler.settings import Settings
 from crawler.url import canonical, host, origin
 
+log = logging.getLogger("crawler.seed")
+
+CLOSED_TICK_S: Final = 60.0
+"""The clock is looked at again after so long: it may be set, and machines sleep."""
 ROBOTS_REDIRECTS_MAX: Final = 5
 """RFC 9309 §2.3.1.2."""
 
@@ -32,8 +38,8 @@ ROBOTS_REDIRECTS_MAX: Final = 5
 def fetch_with(settings: Settings, guard: Guard, session: Session) -> Fetch:
     """What `seed` takes as `fetch`: it raises SiteError (`robots` where robots.txt forbids the list, `retry_after`
     where the host wants to be left alone for longer than is waited), or BadUrl for what is no web URL. It waits the
-    host's delay. Memory: one list, at most `sitemaps.bytes_max`, or what `fetch` allows a page where that is more. Not
-    for use within an event loop.
+    host's delay, and for the hours in which it may be asked. Memory: one list, at most `sitemaps.bytes_max`, or what
+    `fetch` allows a page where that is more. Not for use within an event loop.
 
     guard: judges each list and redirect, also those that lists name."""
     lists = _Lists(settings, guard, session)
@@ -51,6 +57,7 @@ class _Lists:
             decoded_bytes_max=max(table.decoded_bytes_max, bytes_max),
         )
         self._settings = settings
+        self._hours = HostHours(settings.politeness)
         self._guard = guard
         self._session = session
         self._robots: dict[str, Response | SiteError] = {}
@@ -109,6 +116,7 @@ class _Lists:
     async def _asked(self, fetcher: Fetcher, request: Request, **options: Any) -> Response:
         """Fetch when the host may be asked, and note when it may be again."""
         name, politeness = host(request.url), self._settings.politeness
+        await self._until_open(name)
         wait_s = self._free.get(name, 0.0) - monotonic()
         if wait_s > max(politeness.delay_max_s, self._delay_s(fetcher, request.url)):
             raise SiteError("retry_after", f"{name} asked to be left alone for {wait_s:.0f} s more", final=True)
@@ -122,6 +130,16 @@ class _Lists:
             raise
         finally:
             self._free[name] = monotonic() + max(pause_s, self._delay_s(fetcher, request.url))
+
+    async def _until_open(self, name: str) -> None:
+        """Wait until the host may be asked at this hour. It is told, since it can take the whole day."""
+        told = ""
+        while wait_s := self._hours.wait_s(name, now_ms := int(time() * 1000)):
+            opens = self._hours.opens(name, now_ms)
+            if opens != told:
+                log.warning("%s is closed at this hour (politeness.hours): waiting until %s", name, opens)
+                told = opens
+            await asyncio.sleep(min(wait_s, CLOSED_TICK_S))
 
     def _delay_s(self, fetcher: Fetcher, url: str) -> float:
         """As workers wait: what settings say of this host, else the longer of the crawl's delay and Crawl-delay."""

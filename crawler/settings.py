@@ -11,7 +11,7 @@ import msgspec
 
 from crawler import urlform
 from crawler.error import BadUrl, SettingsError
-from crawler.hours import Hours
+from crawler.hours import HostHours
 from crawler.model import OwnPace, Rules
 from crawler.strict import given_in_environ, given_in_file, given_in_sets, resolve
 from crawler.tables import (
@@ -34,6 +34,9 @@ from crawler.tables_web import LinksTable, RobotsTable, SitemapsTable, TrapsTabl
 from crawler.url import canonical, host
 from crawler.urlform import Form
 
+_BATCHES = ("batch_max", "batch_bytes_max", "batch_wait_s")
+"""What a store may have of its own, else that of [exchange]."""
+
 
 class PipelineTable(msgspec.Struct, frozen=True, kw_only=True):
     """[pipelines.NAME]: `use` names the class, `bind` its kinds or patterns; what has no field here is an argument."""
@@ -45,7 +48,8 @@ class PipelineTable(msgspec.Struct, frozen=True, kw_only=True):
     processors: tuple[dict[str, Any], ...] = ()
     """What is done with items before they are stored, in order (`pipelines/processors`)."""
     batch_max: Positive | None = None
-    """Messages given to this store together at most; None: as [exchange] says. Likewise `batch_wait_s`."""
+    """Messages given to this store together at most; None: as [exchange] says. Likewise the other two."""
+    batch_bytes_max: Positive | None = None
     batch_wait_s: Seconds | None = None
     arguments: dict[str, Any] = {}
     """Keyword arguments of the class: every other key of its table."""
@@ -56,7 +60,7 @@ class PipelineTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def batches(self, exchange: ExchangeTable) -> ExchangeTable:
         """The exchange's settings with this store's own where it has some."""
-        own = {"batch_max": self.batch_max, "batch_wait_s": self.batch_wait_s}
+        own = {name: getattr(self, name) for name in _BATCHES}
         return msgspec.structs.replace(exchange, **{key: value for key, value in own.items() if value is not None})
 
 
@@ -118,9 +122,10 @@ class Settings(Table, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, revisit=msgspec.structs.replace(self.revisit, mode="adaptive"))
 
     def own(self) -> dict[str, OwnPace]:
-        """What `[politeness.hosts]` says, by host."""
+        """What `[politeness.hosts]` says of paces, by host."""
         hosts = self.politeness.hosts
-        return {name: OwnPace(delay_s=host.delay_s, per_host=host.per_host) for name, host in hosts.items()}
+        paces = {name: OwnPace(delay_s=host.delay_s, per_host=host.per_host) for name, host in hosts.items()}
+        return {name: pace for name, pace in paces.items() if pace != OwnPace()}
 
     def form(self) -> Form:
         """The canonical form of URLs."""
@@ -132,6 +137,11 @@ class Settings(Table, frozen=True, kw_only=True):
             default_index=url.default_index,
             trailing_slash=url.trailing_slash,
         )
+
+    def form_of(self, version: str) -> Form | None:
+        """The form that a crawl's record names, whatever [url] now switches on; None when its lists of names are not
+        those of [url]."""
+        return urlform.of_version(version, Form(drop=self.url.tracking, default_index=self.url.default_index))
 
 
 TABLES: dict[str, type[Table]] = {
@@ -184,7 +194,7 @@ def load(path: str | None, *, overrides: Sequence[str] = (), environ: Mapping[st
                 raise SettingsError(f"{where}: {pattern!r} is not a regular expression: {error}") from None
     urlform.check(settings.form())
     _check_revisit(settings)
-    Hours(settings.politeness.hours, settings.politeness.zone)
+    HostHours(settings.politeness)
     for name in settings.politeness.hosts:
         _check_host(name)
     return settings
@@ -216,6 +226,6 @@ def _pipeline(name: str, values: dict[str, Any]) -> PipelineTable:
         raise SettingsError(f"[pipelines.{name}]: a name is 1 to 64 letters, digits, - and _, and not history")
     if "use" not in values:
         raise SettingsError(f'[pipelines.{name}] use: missing; name the class, as in use = "pipelines.jsonl:JsonLines"')
-    own = ("use", "bind", "processors", "batch_max", "batch_wait_s")
+    own = ("use", "bind", "processors", *_BATCHES)
     known = {key: values[key] for key in own if key in values}
     return PipelineTable(**known, arguments={key: value for key, value in values.items() if key not in known})

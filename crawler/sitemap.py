@@ -21,7 +21,9 @@ TAG_CHARS_MAX: Final = 100_000
 SITEMAP_BYTES_MAX: Final = 52_428_800
 """sitemaps.org: 50 MB, uncompressed."""
 
-_BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_BARE: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
+"""How XML in UTF-16 begins where the byte order mark is missing (XML 1.0, appendix F.1)."""
 _DECLARED: Final = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _TOKEN: Final = re.compile(r"<!--|<!\[CDATA\[|<\?|<(/?)([^\s<>/:!]++:)?+([^\s<>/:!]++)[^<>]*+>")
 _HREF: Final = re.compile(r"\bhref\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
@@ -107,20 +109,16 @@ class Locations:
             yield Location(self._line, False, "", problem=f"cut off: <{self._root}> has no end")
 
     def _begin(self) -> bytes:
-        """The encoding is known: of the byte order mark, else as declared, else UTF-8."""
-        head, name = self._head, "utf-8"
-        for mark, encoding in _BOMS:
-            if head.startswith(mark):
-                head, name = head[len(mark) :], encoding
-                break
-        else:
-            if declared := _DECLARED.search(head):
-                name = declared[1].decode()
-        try:
-            name = name if "<".encode(name) else "utf-8"  # refuses codecs that are not of text
-        except (LookupError, UnicodeError, ValueError):
-            name = "utf-8"
-        self._decoder = codecs.getincrementaldecoder(name)("replace")
+        """The encoding is known: what the first bytes show, else as declared, else UTF-8."""
+        name, head = _shown(self._head)
+        if not name and (declared := _DECLARED.search(head)):
+            name = declared[1].decode()
+            try:
+                # In UTF-16, and in what is no encoding of text, the declaration could not be read if it were true.
+                name = name if "<".encode(name) == b"<" else ""
+            except (LookupError, UnicodeError, ValueError):
+                name = ""
+        self._decoder = codecs.getincrementaldecoder(name or "utf-8")("replace")
         return head
 
     def _tokens(self, text: str, *, last: bool) -> Iterator[Location]:
@@ -214,6 +212,20 @@ class Locations:
     def _failure(self, problem: str) -> Location:
         self.failed = True
         return Location(self._line, False, "", problem=problem)
+
+
+def is_xml(start: bytes) -> bool:
+    """Whether a list that begins like this is XML; four bytes that are no white space tell."""
+    name, head = _shown(start)
+    return head.decode(name or "utf-8", "ignore").lstrip().startswith("<")
+
+
+def _shown(head: bytes) -> tuple[str, bytes]:
+    """The encoding that the first bytes show, empty for none, and the bytes without byte order mark."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name, head[len(mark) :]
+    return next((name for start, name in _BARE if head.startswith(start)), ""), head
 
 
 def _unfinished(rest: str, at: int) -> int:

@@ -120,6 +120,10 @@ class PolitenessHost(Table, frozen=True, kw_only=True):
     """None: as for all."""
     per_host: Count | None = None
     """None: as for all."""
+    hours: tuple[str, ...] | None = None
+    """When this host may be asked, within the hours of the crawl; None: as for all."""
+    zone: str | None = None
+    """Time zone of hours; None: as for all."""
 
 
 class PolitenessTable(Table, frozen=True, kw_only=True):
@@ -145,7 +149,7 @@ class PolitenessTable(Table, frozen=True, kw_only=True):
     """Time zone of hours, as "Europe/Berlin"; empty: UTC."""
     hosts: dict[str, PolitenessHost] = msgspec.field(default_factory=dict)
     """Tables [politeness.hosts."example.com"] with delay_s or per_host of this host alone (a port that is not 80 or 443
-    belongs to the name); they win over its robots.txt."""
+    belongs to the name), which win over its robots.txt; or with hours and zone, within the hours of the crawl."""
     robots: bool = True
     """Whether robots.txt is obeyed."""
     host_failures_max: Positive = 6
@@ -239,6 +243,8 @@ class ExchangeTable(Table, frozen=True, kw_only=True):
     """A message is buried after so many deaths of a consumer that held nothing else."""
     batch_max: Positive = 200
     """Messages given to a store together at most."""
+    batch_bytes_max: Positive = 64_000_000
+    """Bytes of messages given to a store together at most, and at times one message more."""
     batch_wait_s: Seconds = 0.2
     """Seconds that a batch waits at most to fill."""
     message_bytes_max: Annotated[int, Meta(ge=1_000, le=100_000_000)] = 16_000_000

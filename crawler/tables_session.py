@@ -50,9 +50,10 @@ class SessionTable(Table, frozen=True, kw_only=True):
     """Who the crawl is to the sites."""
 
     cookies: Literal["off", "memory"] = "off"
-    """off, or memory: each worker keeps what a host sets, for that host alone, until it ends."""
+    """off, or memory: each worker keeps what hosts set, for the host or the domain that they name (RFC 6265; no public
+    suffix), until it ends. Workers do not share cookies."""
     cookies_per_host_max: Positive = 50
-    """Cookies kept per host; beyond it the oldest goes."""
+    """Cookies kept per host or domain, and sent with a request; beyond it the oldest goes."""
     cookies_max: Positive = 10_000
     """Cookies kept per worker; beyond it those of the host that came first go."""
     cookie_bytes_max: Annotated[int, Meta(ge=1, le=65_536)] = 4_096

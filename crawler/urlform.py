@@ -87,6 +87,21 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 _PLAIN: Final = Form()
 
 
+def of_version(version: str, known: Form) -> Form | None:
+    """The form that a version names. Lists stand in it only as hashes: they are those of `known`, if these have the
+    hash; None: they have not, or the version is of other rules."""
+    parts = version.partition("+")[2].split(",")
+    names = {part.partition(":")[0] for part in parts}
+    form = Form(
+        sort_query="sort_query" in names,
+        drop=known.drop if "drop" in names else (),
+        lower_path="lower_path" in names,
+        default_index=known.default_index if "default_index" in names else (),
+        trailing_slash="trailing_slash" in names,
+    )
+    return form if form.version == version else None
+
+
 def check(form: Form) -> None:
     """Raises SettingsError for names that cannot stand in a URL."""
     for name in form.drop:

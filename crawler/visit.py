@@ -27,8 +27,8 @@ from crawler.model import Bury, Done, Lease, Request, Retry, Robots
 from crawler.page import Page
 from crawler.retry import Policy, judge
 from crawler.revisit import UNCHANGED, conditional
-from crawler.robots import ROBOTS_BYTES_MAX, Rule, robots_from, rules
-from crawler.robots import Rules as RobotsRules
+from crawler.robots import ROBOTS_BYTES_MAX, robots_from, rules
+from crawler.rulebook import Rulebook
 from crawler.session import Session
 from crawler.settings import Settings
 from crawler.spider import Spider
@@ -44,8 +44,6 @@ ROBOTS_REDIRECTS_MAX = 5
 REFUSED_ROBOTS_S = 5.0
 """How long no robots.txt is asked for where the guard lets nobody go."""
 _NO_SIGHT = Sight()
-ORIGINS_MAX = 10_000
-"""Origins whose rules a worker keeps parsed."""
 
 FetchEnded = Callable[[str, float], Awaitable[None]]
 """Told the lease's token at the moment when its fetch ends, and how many seconds the answer took; 0: none came."""
@@ -84,7 +82,7 @@ class Visitor:
         self._session = session
         self._cache = cache
         self._policy = Policy.of(settings)
-        self._robots: dict[str, tuple[int, RobotsRules]] = {}
+        self._rulebook = Rulebook(frontier, call)
         self._agent = settings.robots.agent
         self._manners = manners_of(settings)
         self._traps = Traps(settings.traps, datetime.now(UTC).year)
@@ -153,7 +151,7 @@ class Visitor:
 
     async def _visit_page(self, lease: Lease, fetch_ended: FetchEnded, takes: list[raw.Take] | None) -> Ended:
         try:
-            if lease.robots_ms and not (rule := await self._rule(lease)).allow:
+            if lease.robots_ms and not (rule := await self._rulebook.judge(lease, self._product)).allow:
                 return self._ended(lease, Done("robots", fetched=False), detail=str(rule))
         except SiteError as error:
             return self._failed(lease, error)
@@ -202,7 +200,7 @@ class Visitor:
             with self._watchdog:
                 found = harvest(self._spider, page, self._scope, self._limits, self._manners)
                 self._traps.saw(sight, page.words, (request.url for request in found.found))
-        except SpiderError as error:
+        except (SiteError, SpiderError) as error:
             return self._failed(lease, error, response)
         weighed = self._scales.weigh(lease.request, page, found, now, lease.host)
         outcome = Done(weighed.reason, bytes=response.wire_bytes, items=weighed.found.items)
@@ -264,10 +262,15 @@ class Visitor:
             tell=lambda frontier: frontier.set_host(lease.host, robots=record, crawl_delay_s=asked_s),
         )
 
+    @property
+    def _product(self) -> str:
+        """Whose rules count."""
+        return self._agent or self._fetcher.user_agent
+
     def _crawl_delay_s(self, text: str) -> float:
         """The Crawl-delay that counts for us, within what the settings allow; 0: none."""
         longest = self._settings.robots.delay_max_s
-        asked = rules(text).crawl_delay(self._agent or self._fetcher.user_agent) if longest else None
+        asked = rules(text).crawl_delay(self._product) if longest else None
         return min(asked or 0.0, longest)
 
     async def _refused_robots(self, lease: Lease) -> Ended:
@@ -275,21 +278,6 @@ class Visitor:
         record = Robots(origin=origin(lease.request.url), expires_s=REFUSED_ROBOTS_S)
         await self._call(lambda: self._frontier.set_host(lease.host, robots=record))
         return Ended(lease=lease, outcome=Done("robots.txt", fetched=False))
-
-    async def _rule(self, lease: Lease) -> Rule:
-        """What the origin's robots.txt says of this page. Cost: a read of the host record when it is new."""
-        of = origin(lease.request.url)
-        stamp, parsed = self._robots.get(of, (0, None))
-        if parsed is None or stamp != lease.robots_ms:
-            record = await self._call(lambda: self._frontier.host(lease.host))
-            text = next((one.text for one in record.robots if one.origin == of), None)
-            if text is None:  # it expired between the lease and now: the next lease of this host renews it
-                raise SiteError("robots_expired")
-            parsed = rules(text)
-            if len(self._robots) >= ORIGINS_MAX:
-                self._robots.clear()
-            self._robots[of] = (lease.robots_ms, parsed)
-        return parsed.judge(self._agent or self._fetcher.user_agent, lease.request.url)
 
     # -- endings -----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from time import monotonic, time
 
@@ -21,7 +21,7 @@ from crawler.caller import Caller
 from crawler.commit import Committer, Ended
 from crawler.exchange import Exchange
 from crawler.frontier import LEASE_MAX, Frontier
-from crawler.hours import Hours
+from crawler.hours import HostHours, Hours
 from crawler.keeper import Keeper
 from crawler.known import Known
 from crawler.model import Lease, Retry
@@ -37,11 +37,13 @@ OVER_S = 1.0
 it does not wait."""
 CLOSED_OVER_S = 30.0
 """Outside the crawl's hours it is asked so often: nobody else is at work then."""
+CLOSED_PAUSE_S = 60.0
+"""A host outside its own hours is paused for so long at most: settings may change before it opens."""
 IDLE_MAX_S = 0.25
 """An idle worker asks again after so long at least and at most: other workers' finds may be ready."""
 OPEN_PER_SLOT = 2
-"""Leases taken per fetch slot when politeness does not count requests in flight: one is fetched, one waits."""
-REPORT_S = 0.1
+"""Leases taken per fetch slot where none waits for long: one is fetched, one waits."""
+REPORT_S = 0.25
 """Without a delay, the end of a fetch is reported so much later, if its page has not been settled by then."""
 UNSETTLED_BATCHES = 4
 """Batches that may wait for a slow store before leasing stops."""
@@ -69,9 +71,9 @@ class Worker:
         self._visitor = visitor
         politeness = settings.politeness
         self._hours = Hours(politeness.hours, politeness.zone)
+        self._host_hours = HostHours(politeness)
         self._delayed = politeness.delay_s > 0
         self._counted = self._delayed or politeness.per_host > 0
-        self._open_max = self._settings.concurrency * (1 if self._counted else OPEN_PER_SLOT)
         self._keeper = Keeper(frontier.renew, settings.frontier.lease_s, self._on_lost)
         known = Known(self._settings.known_max)
         self._committer = Committer(frontier, exchange, self._keeper, known, spider=visitor.spider_name)
@@ -125,11 +127,11 @@ class Worker:
 
     async def _lease_loop(self) -> None:
         idle_s = IDLE_MIN_S
-        refill = max(1, self._open_max // 4)
         while not self._stopping.is_set():
             self._changed.clear()
-            room = self._room()
-            if room < refill and self._tasks:
+            open_max = self._open_max()
+            room = self._room(open_max)
+            if room < open_max // 4 and self._tasks:
                 await self._changed.wait()
                 continue
             given, due_s = await self._lease(max(1, room))
@@ -141,10 +143,16 @@ class Worker:
             await _wait(self._changed, min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
             idle_s = min(idle_s * 2, IDLE_MAX_S)
 
-    def _room(self) -> int:
-        unsettled_max = self._open_max + UNSETTLED_BATCHES * self._settings.batch_max
+    def _open_max(self) -> int:
+        """Leases to hold. One that waits for a slot counts as in flight at its host, so none does where hosts have a
+        delay, and with a cap only while there are more hosts than the workers can ask."""
+        waits = not self._counted or not (self._delayed or self._scarce.is_set())
+        return self._settings.concurrency * (OPEN_PER_SLOT if waits else 1)
+
+    def _room(self, open_max: int) -> int:
+        unsettled_max = open_max + UNSETTLED_BATCHES * self._settings.batch_max
         unsettled = len(self._tasks) + len(self._ended)
-        return min(LEASE_MAX, self._open_max - len(self._tasks), unsettled_max - unsettled)
+        return min(LEASE_MAX, open_max - len(self._tasks), unsettled_max - unsettled)
 
     def _may_be_over(self, due_s: float | None) -> bool:
         """Whether it is worth asking. While anything becomes due soon (a lease or a producer that may lapse is such a
@@ -171,9 +179,29 @@ class Worker:
         else:
             self._scarce.clear()
         self._keeper.hold((lease.token for lease in leased.leases), asked_s)
-        for lease in leased.leases:
+        for lease in await self._of_open_hosts(leased.leases) if self._host_hours.any_own else leased.leases:
             self._tasks[lease.token] = asyncio.create_task(self._work(lease))
         return len(leased.leases), leased.next_due_s
+
+    async def _of_open_hosts(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        """Those of hosts that may be asked at this hour. The others are given back, after their hosts were paused, so
+        that nobody leases them soon."""
+        now_ms = int(time() * 1000)
+        shut = {lease.host: wait_s for lease in leases if (wait_s := self._host_hours.own_s(lease.host, now_ms))}
+        if not shut:
+            return leases
+        tokens = [lease.token for lease in leases if lease.host in shut]
+        await self._call(partial(self._leave, shut, tokens))
+        self._keeper.drop(tokens)
+        return [lease for lease in leases if self._keeper.holds(lease.token)]
+
+    def _leave(self, hosts: dict[str, float], tokens: Sequence[str]) -> None:
+        """A thread of the pool."""
+        for name, wait_s in hosts.items():
+            # What it asked for itself, in an answer to another worker just now, stands.
+            pause_s = max(min(wait_s, CLOSED_PAUSE_S), self._frontier.host(name).paused_s)
+            self._frontier.set_host(name, pause_s=pause_s)
+        self._frontier.release(tokens)
 
     async def _is_over(self) -> bool:
         return await self._call(self._frontier.finished) is not Finish.RUNNING

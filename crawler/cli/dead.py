@@ -103,13 +103,17 @@ def _drop(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace) -> Pages | Items:
     from crawler import app
     from crawler.cli import state
-    from crawler.cli.letters import Items, Narrow, Pages
+    from crawler.cli.letters import Items, Narrow, Pages, is_url, wanted
+    from crawler.urlform import Form
 
     settings = option.load(arguments)
     place = state.resolve(settings, arguments.state)
-    narrow = Narrow(
-        tuple(arguments.which), arguments.reason, arguments.host, arguments.items or None, arguments.limit or 0
-    )
+    form = Form()
+    if any(map(is_url, arguments.which)):
+        with app.open_frontier(settings, place) as frontier:
+            form = state.form(settings, frontier.record())
+    which = wanted(arguments.which, form)
+    narrow = Narrow(which, arguments.reason, arguments.host, arguments.items or None, arguments.limit or 0)
     if arguments.items is None:
         return Pages(app.open_frontier(settings, place), narrow)
     return Items(app.open_exchange(settings, place), narrow)

@@ -4,6 +4,7 @@ how its host is, what happened to it."""
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,20 +56,33 @@ def run(arguments: argparse.Namespace) -> int:
 
     settings = option.load(arguments)
     try:
-        url = settings.form().of(canonical(arguments.url))
+        url = canonical(arguments.url)
     except BadUrl as error:
         _show({"url": arguments.url, "refused": error.reason}, as_json=arguments.json)
         return 2
     place = state.resolve(settings, arguments.state)
     with app.open_frontier(settings, place) as frontier:
+        url = _known(frontier, state.form(settings, frontier.record()).of(url), url)
         view = look(settings, frontier, arguments.url, url, app.history_path(place))
     _show(view, as_json=arguments.json)
     return 0
 
 
+def _known(frontier: Frontier, formed: str, given: str) -> str:
+    """A URL in the crawl's form, or as given where the crawl has it so: a server may redirect to no other form."""
+    from crawler.model import Request
+    from crawler.url import fingerprint, host
+
+    for url in (formed, given) if formed != given else ():
+        if frontier.trace(fingerprint(Request(url=url)), host(url)).state != "unseen":
+            return url
+    return formed
+
+
 def look(settings: Settings, frontier: Frontier, given: str, url: str, history: str) -> dict[str, Any]:
     """What is known of a canonical URL, with values of the model. Cost: that of `Frontier.trace`."""
     from crawler.cli import judged
+    from crawler.hours import HostHours
     from crawler.model import Request
     from crawler.url import fingerprint, host
     from pipelines.history import entries
@@ -87,6 +101,7 @@ def look(settings: Settings, frontier: Frontier, given: str, url: str, history: 
         "trace": trace,
         "later": _later(frontier, url, name, events),
         "host": state,
+        "opens": HostHours(settings.politeness).opens(name, int(time.time() * 1000)),
         "trap": judged.trap(settings, url),
         "guard": judged.guard(settings, frontier.record(), url),
         "robots": judged.robots(settings, state, url),
@@ -144,6 +159,8 @@ def lines(view: dict[str, Any]) -> list[tuple[str, str]]:
         visit = later.request.visit if later.request is not None else 0
         rows.append(("next visit", f"{visit}: {_state(later)}"))
     rows.append(("host", _host(view["host"])))
+    if view["opens"]:
+        rows.append(("", f"outside its hours, opens at {view['opens']}"))
     rows.append(("robots.txt", view["robots"]))
     events: tuple[Event, ...] = view["history"]
     rows += [("history" if not at else "", _event(event)) for at, event in enumerate(events)]

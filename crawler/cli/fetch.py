@@ -167,7 +167,7 @@ def _see(arguments: argparse.Namespace, settings: Settings, spider: Spider, requ
     if not response.skipped:
         try:
             found = harvest(spider, page, scope, child.make_limits(settings), manners)
-        except SpiderError as error:
+        except (SiteError, SpiderError) as error:
             failure = str(error)
     view = {**_way(got), **_sight(response, page, found), "failure": failure}
     if arguments.json:

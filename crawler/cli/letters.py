@@ -11,6 +11,7 @@ from crawler.exchange import Exchange
 from crawler.frontier import Frontier
 from crawler.model import DeadItem, DeadLetter, Request
 from crawler.url import canonical, host
+from crawler.urlform import Form
 
 PAGE = 1000
 """Dead letters read at a time."""
@@ -19,8 +20,8 @@ PAGE = 1000
 class Narrow(NamedTuple):
     """Which dead letters are meant; what is empty narrows nothing."""
 
-    which: tuple[str, ...] = ()
-    """URLs, fingerprints, ids."""
+    which: frozenset[str] = frozenset()
+    """URLs, fingerprints, ids; see `wanted`."""
     reason: str | None = None
     host: str | None = None
     queue: str | None = None
@@ -46,7 +47,7 @@ class Pages:
     def __init__(self, frontier: Frontier, narrow: Narrow) -> None:
         self._frontier = frontier
         self._narrow = narrow
-        self._which = _wanted(narrow.which)
+        self._which = narrow.which
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +91,7 @@ class Items:
     def __init__(self, exchange: Exchange, narrow: Narrow) -> None:
         self._exchange = exchange
         self._narrow = narrow
-        self._which = _wanted(narrow.which)
+        self._which = narrow.which
 
     def __enter__(self) -> Self:
         return self
@@ -149,15 +150,24 @@ def _item_letter(item: DeadItem) -> Letter:
     return Letter(item, message.url, item.queue, facts)
 
 
-def _wanted(which: Sequence[str]) -> frozenset[str]:
-    """What was asked for, URLs in the canonical form that dead letters have."""
+def wanted(which: Sequence[str], form: Form) -> frozenset[str]:
+    """What was asked for: URLs canonical, in the crawl's form, and as they are where a server wants them so."""
     found = set()
     for text in which:
+        if not is_url(text):
+            found.add(text.lower())
+            continue
         try:
-            found.add(canonical(text) if "://" in text else text.lower())
+            url = canonical(text)
         except BadUrl as error:
             raise SettingsError(f"not a URL to look for: {error}") from None
+        found |= {url, form.of(url)}
     return frozenset(found)
+
+
+def is_url(text: str) -> bool:
+    """Not a fingerprint or id."""
+    return "://" in text
 
 
 def _hex(fingerprint: int) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from crawler.error import SettingsError
 
 if TYPE_CHECKING:
+    from crawler.model import CrawlRecord
     from crawler.settings import Settings
+    from crawler.urlform import Form
 
 
 def states() -> list[Path]:
@@ -42,6 +44,18 @@ def resolve(settings: Settings, given: str | None) -> str:
         names = ", ".join(path.stem for path in found)
         raise SettingsError(f"which crawl? There are {len(found)} in {home.FOLDER}/: {names}. Say --state NAME")
     return str(found[0])
+
+
+def form(settings: Settings, record: CrawlRecord) -> Form:
+    """The form that the crawl gives its URLs: what a person gives is looked for in it. Raises SettingsError when only
+    the crawl's own settings know it."""
+    found = settings.form_of(record.canonical)
+    if found is None:
+        raise SettingsError(
+            f"crawl {record.name!r} was begun with URL rules {record.canonical}, which these settings do not have: "
+            "give its own with --settings FILE, for the names in [url] tracking and default_index"
+        )
+    return found
 
 
 def _on_server(settings: Settings, name: str) -> str:

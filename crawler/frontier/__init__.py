@@ -55,7 +55,8 @@ Rules that every adapter keeps, each tested by `tests/contract` and `tests/model
     hosts whose domain is full, and looks at `SCAN_MAX` due hosts; when none of them can give, the next call goes on
     behind them. Time alone makes no room: `next_due_s` does not count these hosts.
 17. **Hours.** Outside `hours` `lease` gives nothing, asks no server, and `next_due_s` says when they begin. What was
-    leased before they end is still fetched.
+    leased before they end is still fetched. Hours of single hosts are the workers': outside them they pause the host
+    and release what they were given of it.
 18. **Later visits.** A request with `visit` > 0 is another page to `add`: what is seen is page and visit
     (`crawler.url.visit_print`). One whose `not_before_ms` has not come waits DELAYED as any other and is counted in
     `Counts.revisits` until its first promotion. Neither the end of a crawl nor `pending_max` waits for these.
@@ -116,6 +117,9 @@ class Frontier(Protocol):
 
     def host(self, name: str) -> Host:
         """What is known of a host; defaults when nothing is."""
+
+    def robots(self, origins: Sequence[str]) -> tuple[Robots, ...]:
+        """The valid robots records of these origins, in their order; some may have none. One trip."""
 
     def set_host(
         self,

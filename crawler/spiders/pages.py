@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from crawler.model import Item, Request
 from crawler.page import Page
 from crawler.spider import Spider
-from crawler.url import join
 
 
 class Pages(Spider):
@@ -29,7 +28,7 @@ def page_item(page: Page) -> Item:
         h1=outline.h1,
         description=outline.description,
         language=outline.language,
-        canonical=(join(page.base, outline.canonical) or "") if outline.canonical else "",
+        canonical=(page.join(outline.canonical) or "") if outline.canonical else "",
         text=outline.text if page.kind == "html" else " ".join(page.text.split()),
         status=page.status,
         depth=page.depth,

@@ -8,7 +8,7 @@ from crawler.body import Body
 from crawler.error import SiteError
 from crawler.model import Item, Request
 from crawler.page import Page
-from crawler.sitemap import SITEMAP_BYTES_MAX, Location, Locations
+from crawler.sitemap import SITEMAP_BYTES_MAX, Location, Locations, is_xml
 from crawler.spider import Spider
 from crawler.spiders.pages import page_item
 
@@ -33,7 +33,7 @@ class Sitemap(Spider):
 def _locations(page: Page) -> list[Location] | None:
     """The URLs that a sitemap lists; None when the page is none."""
     body = _unpacked(page.body) if page.body.startswith(b"\x1f\x8b") else page.body
-    if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<" or body.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if is_xml(body):
         found = list(Locations().read([body]))
         # A list without a place in it is a list; what is none says so in its first and only one.
         is_none = len(found) == 1 and found[0].problem and not found[0].problem.startswith("cut off")

@@ -17,6 +17,7 @@ from crawler.cli import main
 from crawler.error import BackendError, BadRecord, SettingsError
 from crawler.frontier.redis import RedisFrontier, shards
 from crawler.frontier.redis.address import parse
+from crawler.frontier.redis.record import SCHEMA
 from crawler.frontier.redis.shards import CALL_BYTES_MAX, crawls, erase
 from crawler.frontier.redis.wire import Wire, client_name, connect, in_use
 from crawler.model import Bury, CrawlRecord, Done, Outcome, Request, Retry, Settlement
@@ -144,7 +145,7 @@ class TestBegin:
     def test_who_died_at_it_is_followed_by_another(self, name: str) -> None:
         admin.hset(
             f"crawler:{{{name}:0}}",
-            mapping={"schema": "2", "generation": 1, "paused": 0, "skew": 0, "record": record(name, 8)},
+            mapping={"schema": SCHEMA, "generation": 1, "paused": 0, "skew": 0, "record": record(name, 8)},
         )
         with pytest.raises(SettingsError, match="not made yet"):
             frontier(name, begin=False)
@@ -187,7 +188,7 @@ class TestBegin:
             load(None, overrides=["frontier.shards=1025"])
         assert load(None, overrides=["frontier.shards=1024"]).frontier.shards == 1024
         for count in (0, 1_000_000):
-            admin.hset(f"crawler:{{{name}:0}}", mapping={"schema": "2", "record": record(name, count)})
+            admin.hset(f"crawler:{{{name}:0}}", mapping={"schema": SCHEMA, "record": record(name, count)})
             with pytest.raises(SettingsError, match=f"shards {count}"):
                 frontier(name)
 

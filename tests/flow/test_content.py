@@ -1,10 +1,11 @@
-"""What pages hold, over real sockets: types that the server does not tell, near-duplicates, and the cache for
-development."""
+"""What pages hold, over real sockets: types that the server does not tell, near-duplicates, markup without a bottom,
+and the cache for development."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 import crawler
 from crawler import Item, Page, Spider
+from crawler.cli import main
 from pipelines.history import entries
 from tests.sites.changing import PAGES, Changing
 from tests.sites.crawl import Crawl
+from tests.sites.stamp import StampServer
 
 WORDS = ["".join(random.Random(seed).choices("abcdefghijkl", k=6)) for seed in range(900)]
 
@@ -84,6 +87,26 @@ def test_near_duplicates_are_flagged_or_left_out(tmp_path: Path, site: Changing)
         assert second.reason == ("similar" if mode == "skip" else "")
         assert entries_["dated"].simhash not in (0, pair[0].simhash)
         assert (entries_["dated"].near, entries_["news"].simhash) == ("", 0)
+
+
+def test_a_page_that_is_nested_too_deep_is_buried_at_its_first_visit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(address: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        body = b"<div>" * 100_000 if path == "/deep" else b"<a href=/deep>d</a><a href=/last>l</a>"
+        return 200, {"Content-Type": "text/html"}, body
+
+    with StampServer(answer) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        one = Crawl(tmp_path, [f"{url}/", "--delay", "0", "-w", "1"])
+        report = one.run()
+        assert (report["exit"], report["pages_total"], report["errors"]) == (0, 2, {"bury:nesting": 1})
+        (letter,) = one.dead()
+        assert (letter.request.url, letter.attempts, letter.crashes) == (f"{url}/deep", 0, 0)
+        assert "5,000" in letter.detail
+        assert Counter(stamp.path for stamp in server.stamps)["/deep"] == 1
+        assert main(["fetch", f"{url}/deep"]) == 1
+        assert "nesting: elements more than 5,000 deep" in capsys.readouterr().out
 
 
 def test_the_cache_answers_for_the_site(tmp_path: Path, site: Changing) -> None:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from crawler.error import SettingsError
-from crawler.hours import Hours
+from crawler.hours import HostHours, Hours
+from crawler.settings import load
+from crawler.tables import PolitenessHost, PolitenessTable
 
 NIGHT = ("22:00-06:00",)
 
@@ -61,3 +63,63 @@ def test_what_is_no_window_is_refused(window: str) -> None:
 def test_what_is_no_zone_is_refused(zone: str) -> None:
     with pytest.raises(SettingsError, match=r"\[politeness\] zone: .*Europe/Berlin"):
         Hours(NIGHT, zone)
+
+
+class TestHostsOfTheirOwn:
+    """A host's own windows narrow those of the crawl."""
+
+    TABLE = PolitenessTable(
+        hours=("20:00-24:00",),
+        zone="Europe/Berlin",
+        hosts={
+            "all.example": PolitenessHost(delay_s=2.0),
+            "late.example": PolitenessHost(hours=("22:00-23:00",)),
+            "tokyo.example:8080": PolitenessHost(hours=("06:00-08:00",), zone="Asia/Tokyo"),
+            "zone.example": PolitenessHost(zone="Asia/Tokyo"),
+        },
+    )
+
+    @pytest.mark.parametrize(
+        ("host", "now", "own", "both"),
+        [
+            ("other.example", "2026-07-01T12:00", 0, 6),
+            ("all.example", "2026-07-01T18:00", 0, 0),
+            ("late.example", "2026-07-01T18:00", 2, 2),
+            ("late.example", "2026-07-01T20:00", 0, 0),
+            ("late.example", "2026-07-01T12:00", 8, 8),
+            ("tokyo.example:8080", "2026-07-01T18:00", 3, 3),
+            ("tokyo.example:8080", "2026-07-01T21:00", 0, 0),
+            ("tokyo.example:8080", "2026-07-01T22:00", 0, 20),
+            ("tokyo.example", "2026-07-01T18:00", 0, 0),
+            ("zone.example", "2026-07-01T18:00", 0, 0),
+        ],
+    )
+    def test_how_long_a_host_is_closed(self, host: str, now: str, own: float, both: float) -> None:
+        hours = HostHours(self.TABLE)
+        assert (hours.own_s(host, at(now)), hours.wait_s(host, at(now))) == (own * 3600, both * 3600)
+
+    def test_it_says_when(self) -> None:
+        hours = HostHours(self.TABLE)
+        assert hours.opens("tokyo.example:8080", at("2026-07-01T18:00")) == "2026-07-02T06:00+09:00"
+        assert hours.opens("late.example", at("2026-07-01T12:00")) == "2026-07-01T22:00+02:00"
+        assert hours.opens("other.example", at("2026-07-01T12:00")) == "2026-07-01T20:00+02:00"
+        assert hours.opens("other.example", at("2026-07-01T20:00")) == ""
+
+    @pytest.mark.parametrize("hosts", [{}, {"h.example": PolitenessHost(delay_s=1.0)}])
+    def test_who_has_none(self, hosts: dict[str, PolitenessHost]) -> None:
+        assert not HostHours(PolitenessTable(hours=NIGHT, hosts=hosts)).any_own
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ('{"h.example" = {hours = ["22-6"]}}', r'\[politeness.hosts."h.example"\] hours: .*22:00-06:00'),
+            ('{"h.example" = {zone = "Mars"}}', r'\[politeness.hosts."h.example"\] zone: .*Europe/Berlin'),
+        ],
+    )
+    def test_settings_are_checked(self, given: str, said: str) -> None:
+        with pytest.raises(SettingsError, match=said):
+            load(None, overrides=[f"politeness.hosts={given}"])
+
+    def test_hours_alone_are_no_pace_of_its_own(self) -> None:
+        given = 'politeness.hosts={"h.example" = {hours = ["22:00-06:00"]}, "i.example" = {delay_s = 2.0}}'
+        assert set(load(None, overrides=[given]).own()) == {"i.example"}

@@ -184,6 +184,24 @@ def test_both_parsers_see_the_decoded_text(body: bytes, header: str) -> None:
     assert page(body, header).outline.text.startswith("Ж")
 
 
+@pytest.mark.parametrize(
+    ("html", "hrefs"),
+    [
+        ("<svg><a xlink:href=x><text>t</text></a></svg><a href=y>", ("y",)),
+        ("<svg><a xlink:href=x rel=nofollow>t</a></svg><a href=y rel=nofollow>", ("y",)),
+        ("<svg><a href=x xlink:href=z>t</a></svg><a href=y>", ("x", "y")),
+        ("<svg><a xlink:href=x>t</a></svg><iframe src=w></iframe><a href=y>", ("w", "y")),
+    ],
+)
+def test_links_within_drawings(html: str, hrefs: tuple[str, ...]) -> None:
+    """`xlink:href` is another attribute than `href`, for either parse."""
+    by_tree, by_outline = page(html), page(html)
+    assert by_outline.outline.hrefs == hrefs
+    assert by_tree.root is not None
+    assert by_tree.links() == by_outline.links()
+    assert by_tree.unfollowed() == by_outline.unfollowed()
+
+
 NASTY = {
     "empty": b"",
     "white space": b" \n ",

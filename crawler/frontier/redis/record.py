@@ -12,7 +12,7 @@ from crawler.frontier.policy import ms
 from crawler.model import DeadLetter, Request, Rules
 from crawler.url import visit_print
 
-SCHEMA: Final = "2"
+SCHEMA: Final = "3"
 """Version of keys and scripts."""
 
 TOTALS: Final = (

@@ -9,7 +9,7 @@
 local call, unpack, floor, max, min = redis.call, unpack, math.floor, math.max, math.min
 local encode, decode = cmsgpack.pack, cmsgpack.unpack
 
-local SCHEMA = '2'
+local SCHEMA = '3'
 local REAP_MAX, LEASE_MAX, CALL_BYTES_MAX = 200, 200, 262144 -- the last: bytes of requests that one call may move
 local RANK = 281474976710656 -- 2^48: a place is the rank (0 for the highest priority) times this, plus the number
 local PRIORITY_MAX = 9
