@@ -42,7 +42,7 @@ CLOSED_PAUSE_S = 60.0
 IDLE_MAX_S = 0.25
 """An idle worker asks again after so long at least and at most: other workers' finds may be ready."""
 OPEN_PER_SLOT = 2
-"""Leases taken per fetch slot where none waits for long: one is fetched, one waits."""
+"""Leases taken per fetch slot when politeness does not count requests in flight: one is fetched, one waits."""
 REPORT_S = 0.25
 """Without a delay, the end of a fetch is reported so much later, if its page has not been settled by then."""
 UNSETTLED_BATCHES = 4
@@ -74,6 +74,7 @@ class Worker:
         self._host_hours = HostHours(politeness)
         self._delayed = politeness.delay_s > 0
         self._counted = self._delayed or politeness.per_host > 0
+        self._open_max = self._settings.concurrency * (1 if self._counted else OPEN_PER_SLOT)
         self._keeper = Keeper(frontier.renew, settings.frontier.lease_s, self._on_lost)
         known = Known(self._settings.known_max)
         self._committer = Committer(frontier, exchange, self._keeper, known, spider=visitor.spider_name)
@@ -127,11 +128,11 @@ class Worker:
 
     async def _lease_loop(self) -> None:
         idle_s = IDLE_MIN_S
+        refill = max(1, self._open_max // 4)
         while not self._stopping.is_set():
             self._changed.clear()
-            open_max = self._open_max()
-            room = self._room(open_max)
-            if room < open_max // 4 and self._tasks:
+            room = self._room()
+            if room < refill and self._tasks:
                 await self._changed.wait()
                 continue
             given, due_s = await self._lease(max(1, room))
@@ -143,16 +144,10 @@ class Worker:
             await _wait(self._changed, min(idle_s, IDLE_MAX_S if due_s is None else max(due_s, 0.001)))
             idle_s = min(idle_s * 2, IDLE_MAX_S)
 
-    def _open_max(self) -> int:
-        """Leases to hold. One that waits for a slot counts as in flight at its host, so none does where hosts have a
-        delay, and with a cap only while there are more hosts than the workers can ask."""
-        waits = not self._counted or not (self._delayed or self._scarce.is_set())
-        return self._settings.concurrency * (OPEN_PER_SLOT if waits else 1)
-
-    def _room(self, open_max: int) -> int:
-        unsettled_max = open_max + UNSETTLED_BATCHES * self._settings.batch_max
+    def _room(self) -> int:
+        unsettled_max = self._open_max + UNSETTLED_BATCHES * self._settings.batch_max
         unsettled = len(self._tasks) + len(self._ended)
-        return min(LEASE_MAX, open_max - len(self._tasks), unsettled_max - unsettled)
+        return min(LEASE_MAX, self._open_max - len(self._tasks), unsettled_max - unsettled)
 
     def _may_be_over(self, due_s: float | None) -> bool:
         """Whether it is worth asking. While anything becomes due soon (a lease or a producer that may lapse is such a

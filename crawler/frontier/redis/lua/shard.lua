@@ -182,10 +182,10 @@ local function lost(name)
 end
 
 function load_hosts(names)
-    local missing, asked = {}, {}
+    local missing = {}
     for _, name in ipairs(names) do
-        if hosts[name] == nil and not asked[name] then
-            asked[name] = true
+        if hosts[name] == nil then
+            hosts[name] = false
             missing[#missing + 1] = name
         end
     end
