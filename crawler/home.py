@@ -6,15 +6,15 @@ state can be shown: the URL, which may hold a password, stays in the settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from crawler import plugin
-from crawler.error import BackendError, SettingsError
+from crawler.error import BackendError, CrawlError, SettingsError
 from crawler.frontier import Frontier
 from crawler.settings import Settings
 from crawler.sqlitefile import is_state, remove_file
@@ -202,9 +202,51 @@ def remove(settings: Settings, state: str) -> None:
     path = local(state)
     if not on_server(state) or is_state(path):
         remove_file(path)
+    _remove_beside(path)
+
+
+def _remove_beside(path: str) -> None:
     remove_file(f"{path}.history")
     for keys in Path(path).parent.glob(f"{escape(Path(path).name)}.*.keys"):  # of processors
         remove_file(str(keys))
+
+
+@contextmanager
+def start(settings: Settings, state: str) -> Iterator[tuple[str, ...]]:
+    """Around the beginning of a crawl: gives what of it is not there yet, the file and then the folders above it (for
+    `Plan.made`), and takes that away again when this fails."""
+    made: tuple[str, ...] = ()
+    if state != MEMORY and not on_server(state) and not Path(state).exists():
+        made = (state, *(str(folder) for folder in Path(state).absolute().parents if not folder.exists()))
+    try:
+        yield made
+    except CrawlError:
+        take_back(settings, made, again=False)
+        raise
+
+
+def take_back(settings: Settings, made: Sequence[str], *, again: bool) -> None:
+    """A start failed: what it made goes, unless a page was ended or somebody works on it. `again`: its seeds can be
+    read again; if not, it stays when it has some. On servers everything stays."""
+    if not made:
+        return
+    state, *folders = made
+    with suppress(CrawlError, OSError):
+        if Path(state).exists() and _is_begun(settings, state, again):
+            return
+        remove_file(state)
+        _remove_beside(state)
+        for folder in folders:
+            Path(folder).rmdir()
+
+
+def _is_begun(settings: Settings, state: str, again: bool) -> bool:
+    from crawler.frontier.sqlite import SqliteFrontier
+
+    with SqliteFrontier(state, settings.rules()) as frontier:
+        counts = frontier.counts()
+    ended = counts.done + counts.dropped + counts.dead + counts.producers_open
+    return bool(ended or (counts.added and not again)) or in_use(f"{state}-workers")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from tempfile import TemporaryFile
@@ -18,7 +18,7 @@ from time import monotonic
 import msgspec
 
 from crawler import app, child, home
-from crawler.error import BackendError, SettingsError
+from crawler.error import BackendError, CrawlError, SettingsError
 from crawler.fleet import EXIT_SETTINGS, Fleet, Member
 from crawler.frontier import Frontier
 from crawler.plan import Plan
@@ -44,7 +44,16 @@ def launch(plan: Plan, on_tick: Tick = lambda snapshot: None) -> Report:
     refuses its settings (it has said why), BackendError when the store cannot be opened at the start."""
     if plan.state == home.MEMORY:
         return launch_solo(plan, on_tick)
-    return _Run(plan, on_tick).run()
+    try:
+        return _Run(plan, on_tick).run()
+    except CrawlError:
+        home.take_back(plan.settings, plan.made, again=_is_there(plan.sources))
+        raise
+
+
+def _is_there(sources: Sequence[str]) -> bool:
+    """Whether they can be read again; what came through a pipe cannot."""
+    return all(is_url(source) or os.path.isfile(source) for source in sources)
 
 
 def _unsettled(name: str) -> bool:
@@ -118,8 +127,7 @@ class _Run:
                 died = partial(self._consumer_died, queue)
                 members.append(Member(role="consumer", name=f"{queue}{number}", main=main, died=died))
         if plan.sources and not child.is_short(plan.sources):
-            # What came through a pipe cannot be read again: the crawl is then incomplete.
-            again = all(is_url(source) or os.path.isfile(source) for source in plan.sources)
+            again = _is_there(plan.sources)  # else the crawl is then incomplete
             main = partial(child.seeds, plan, parent, self._seed_report.fileno())
             members.append(Member(role="seeder", name="seeder", main=main, died=_unsettled, again=again))
         return members

@@ -47,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     state: str
     """Path of the state file, or `memory:`."""
+    made: tuple[str, ...] = ()
+    """What of it was not there before: see `home.start`."""
     spider: type[Spider] | None = None
     hosts: tuple[str, ...] = ()
     """Host patterns of the scope; empty: each page's own host."""
@@ -111,7 +113,7 @@ def prepare(
             settings, path, _outputs(_pipelines(settings, out, CrawlRecord(name=name), default=f"{name}.jsonl"))
         )
     _check_server(settings, path)
-    with app.open_frontier(settings, path, name=name, begin=True) as frontier:
+    with home.start(settings, path) as made, app.open_frontier(settings, path, name=name, begin=True) as frontier:
         record = frontier.record()
         _check_form(settings, record)
         pipelines = _pipelines(settings, out, record, default=f"{name}.jsonl")
@@ -126,6 +128,7 @@ def prepare(
         name=record.name,
         settings=settings,
         state=path,
+        made=made,
         spider=spider,
         hosts=hosts,
         sources=sources,
@@ -140,17 +143,17 @@ def prepare(
 def seeding(settings: Settings, sources: Sequence[str], state: str | None, *, more: bool = False) -> Plan:
     """The plan of `crawler seed`: creates the state, and leaves outputs to who will store. `more`: seeds will come that
     nobody can look through for hosts, so each page stays on its own host."""
-    spider = app.load_spider(settings)
-    path = home.state_of(settings, name_of(settings, sources), state)
+    spider, name = app.load_spider(settings), name_of(settings, sources)
+    path = home.state_of(settings, name, state)
     _check_web(settings)
     _check_sources(sources)
     _check_server(settings, path)
-    with app.open_frontier(settings, path, name=name_of(settings, sources), begin=True) as frontier:
+    with home.start(settings, path) as made, app.open_frontier(settings, path, name=name, begin=True) as frontier:
         record = frontier.record()
         _check_form(settings, record)
         hosts = _named(settings, spider) if more else _hosts(settings, spider, record, sources)
         frontier.update_record(spider=settings.crawl.spider, hosts=hosts)
-    return Plan(name=record.name, settings=settings, state=path, sources=tuple(sources), hosts=hosts)
+    return Plan(name=record.name, settings=settings, state=path, sources=tuple(sources), hosts=hosts, made=made)
 
 
 def work(settings: Settings, state: str, *, until_finished: bool) -> Plan:

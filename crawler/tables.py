@@ -274,7 +274,7 @@ class RabbitTable(Table, frozen=True, kw_only=True):
     unconfirmed_max: Positive = 500
     """Messages on their way to the broker, not confirmed yet, at most."""
     prefetch: Annotated[int, Meta(ge=1, le=65_535)] = 400
-    """Messages that the broker gives a consumer ahead at most."""
+    """Messages that the broker gives a consumer ahead at most; fewer while they are large (128 MB by their mean)."""
     queue_bytes_max: Count = 0
     """A queue that holds so many bytes takes no more: workers wait for its store; 0: no limit. Fixed like queues."""
     heartbeat_s: Annotated[int, Meta(ge=5, le=3_600)] = 30

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 from crawler.error import BackendError
 from crawler.exchange import Exchange
+from crawler.exchange.size import size_of
 from crawler.keeper import Keeper
 from crawler.model import Bury, Delivery, Done, Outcome, Retry, Settlement
 from crawler.tables import ExchangeTable
@@ -117,20 +118,24 @@ class Consumer:
                 close()
 
     def _collect(self) -> list[Delivery]:
-        """A full batch, or what has come within `batch_wait_s`; a suspect comes alone."""
-        most = self._settings.batch_max
-        batch = self._lease(most)
+        """A full batch, or what has come within `batch_wait_s`; a suspect comes alone. One that has half of its bytes
+        does not wait: the next message may be what does not fit."""
+        most, room = self._settings.batch_max, self._settings.batch_bytes_max
+        batch = self._lease(most, room)
         if not batch or len(batch) >= most or batch[0].alone:
             return batch
-        if not self._stop.wait(self._settings.batch_wait_s):
-            batch += self._lease(most - len(batch))
+        left = room - sum(size_of(one.message) for one in batch)
+        if left > room // 2 and not self._stop.wait(self._settings.batch_wait_s):
+            batch += self._lease(most - len(batch), left)
         return batch
 
-    def _lease(self, count: int) -> list[Delivery]:
+    def _lease(self, count: int, bytes_max: int) -> list[Delivery]:
         request_id = os.urandom(16).hex()  # one for all repeats of the call: what it gave is given once
         asked_s = time.monotonic()
         deliveries = self._ask(
-            lambda: self._exchange.lease(self._queue, count, consumer=self._name, request_id=request_id)
+            lambda: self._exchange.lease(
+                self._queue, count, consumer=self._name, request_id=request_id, bytes_max=bytes_max
+            )
         )
         self._keeper.hold((delivery.token for delivery in deliveries or ()), asked_s)
         return list(deliveries or ())

@@ -55,6 +55,9 @@ def text(view: Mapping[str, Any], width: int) -> str:
     for name in view.get("unconsumed", ()):
         at = f"--state {view['state']}"
         lines += ["", f"nobody takes from queue {name}: crawler store {name} {at}, with the settings that have it"]
+    if view.get("unrouted"):
+        told = plural(view["unrouted"], "message")
+        lines += ["", f"no pipeline wanted {told}: see bind in [pipelines.NAME]"]
     if any(queue.dead for queue in view["queues"].values()):
         lines += ["", f"why messages are dead: crawler dead ls --items --state {view['state']}"]
     if counts.dead:

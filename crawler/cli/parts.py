@@ -98,7 +98,7 @@ def seed(arguments: argparse.Namespace) -> int:
         return _feed(arguments, settings)
     if not (arguments.sources or arguments.sitemap) or arguments.until_empty:
         raise SettingsError("seed what? Say URL, FILE or --sitemap, or --from-amqp QUEUE, which --until-empty is for")
-    from crawler import app, plan
+    from crawler import app, home, plan
     from crawler.seed import producer_of
     from crawler.seed import seed as add_seeds
     from crawler.seed_sitemap import marked, taking_of
@@ -118,7 +118,10 @@ def seed(arguments: argparse.Namespace) -> int:
             on_refused=tell_refused,
         )
     _tell(report, arguments, planned.state)
-    return 2 if report.refused and not (report.new or report.known) else 0
+    if report.refused and not (report.new or report.known):
+        home.take_back(settings, planned.made, again=False)
+        return 2
+    return 0
 
 
 def _feed(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -127,6 +127,7 @@ def look(
         "queues": queues,
         "stored_per_second": watch.stored_per_second() or mean(queues, since_s),
         "unconsumed": unconsumed(queues),
+        "unrouted": exchange.unrouted(),
         "workers": frontier.workers(),
         "hosts": most,
         "rates": watch.rates(),

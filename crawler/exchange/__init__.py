@@ -40,8 +40,11 @@ class Exchange(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
         """Returns when every bound queue has them safe. One trip."""
 
-    def lease(self, queue: str, count: int, *, consumer: str, request_id: str) -> tuple[Delivery, ...]:
-        """Promise up to `count` messages, oldest first. One trip; never waits."""
+    def lease(
+        self, queue: str, count: int, *, consumer: str, request_id: str, bytes_max: int = 0
+    ) -> tuple[Delivery, ...]:
+        """Promise up to `count` messages, oldest first, of `bytes_max` bytes together (0: of any number), as they are
+        stored; one that is larger comes alone. One trip; never waits."""
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         """End deliveries (Done, Retry(delay_s), Bury); returns the stale tokens. A message is gone when every queue
@@ -59,6 +62,9 @@ class Exchange(Protocol):
     def counts(self) -> dict[str, QueueCounts]:
         """By queue. Never empty while somebody holds something. On a broker, `done` is what the consumers that are
         alive have done, and `oldest_ready_s` 0 for a queue that nobody consumes: it does not tell more."""
+
+    def unrouted(self) -> int:
+        """Messages that no queue was bound to, as far as they are kept: on a broker the last 100 MB, else none."""
 
     def dead(
         self, *, queue: str | None = None, reason: str | None = None, limit: int = 100, after: int = 0

@@ -45,6 +45,9 @@ class Taken(msgspec.Struct, frozen=True):
 Given = tuple[int, int, int, int, bytes]
 """slot, attempts, crashes, alone, payload"""
 
+Most = tuple[int, int]
+"""Messages, and bytes of them together (0: any)."""
+
 
 class Leasing:
     def __init__(self, terms: Terms) -> None:
@@ -94,14 +97,14 @@ class Leasing:
             tables.db.execute("UPDATE x_state SET asked_ms = ?", (now_ms,))
         self._asked_ms = now_ms
 
-    def lease(self, tables: Tables, queue: int, count: int, consumer: str, request_id: str) -> list[Given]:
+    def lease(self, tables: Tables, queue: int, most: Most, consumer: str, request_id: str) -> list[Given]:
         db = tables.db
         self.notice_silence(tables)
         if tables.now_ms >= self._lapse_ms.get(queue, 0):
             self._reap(tables, queue)
         found = db.execute("SELECT id, queue FROM x_batch WHERE request = ?", (request_id,)).fetchone()
         if found is None:
-            rows, alone_since_ms = self._choose(tables, queue, count, consumer)
+            rows, alone_since_ms = self._choose(tables, queue, most, consumer)
             if not rows:
                 return []
             db.execute(
@@ -128,7 +131,7 @@ class Leasing:
             (batch,),
         ).fetchall()
 
-    def _choose(self, tables: Tables, queue: int, count: int, consumer: str) -> tuple[Sequence[Row], int | None]:
+    def _choose(self, tables: Tables, queue: int, most: Most, consumer: str) -> tuple[Sequence[Row], int | None]:
         """What the consumer gets; with the time since which it is a suspect, if it is one."""
         now_ms = tables.now_ms
         holds, oldest_ms, emptying, emptying_until_ms = tables.db.execute(
@@ -138,7 +141,7 @@ class Leasing:
             " FROM x_queue q WHERE q.id = ?",
             (consumer, queue),
         ).fetchone()
-        if count <= 0 or holds == 1:
+        if most[0] <= 0 or holds == 1:
             return (), None
         overdue = oldest_ms is not None and oldest_ms + self._terms.suspect_wait_ms <= now_ms
         if overdue and (emptying in (None, consumer) or emptying_until_ms <= now_ms):
@@ -151,7 +154,7 @@ class Leasing:
                 )
             return (), None
         tables.promote(queue, REAP_MAX)
-        rows = tables.from_ready(queue, count)
+        rows = tables.from_ready(queue, *most)
         if not rows and oldest_ms is not None and holds is None:
             return self._pop_suspect(tables, queue)
         return rows, None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from crawler.exchange.size import Room
 from crawler.frontier import REAP_MAX
 from crawler.model import Bury, Done, Outcome, Retry
 from crawler.view import QueueCounts
@@ -23,6 +24,7 @@ class Copy(msgspec.Struct, frozen=True, order=True):
     id: str
     attempts: int = 0
     crashes: int = 0
+    size: int = 0
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -84,21 +86,24 @@ class Line:
         heapq.heappush(self.ready, copy)
         return True
 
-    def lease(self, count: int, consumer: str, request_id: str, now_ms: int) -> list[tuple[str, Held]]:
+    def lease(
+        self, count: int, consumer: str, request_id: str, now_ms: int, bytes_max: int = 0
+    ) -> list[tuple[str, Held]]:
         """Token and lease of what the consumer gets."""
         lapsed = [(held.until_ms, token) for token, held in self.held.items() if held.until_ms <= now_ms]
         for _, token in heapq.nsmallest(REAP_MAX, lapsed):
             self._lapse(token, now_ms)
         if any(request_id in asked for asked in self._asked.values()):
             return [(token, held) for token, held in self.held.items() if _request(token) == request_id]
-        given = [(f"{request_id}:{index}", held) for index, held in enumerate(self._choose(count, consumer, now_ms))]
+        chosen = self._choose(count, consumer, now_ms, Room(bytes_max))
+        given = [(f"{request_id}:{index}", held) for index, held in enumerate(chosen)]
         if given:
             current = {_request(token) for token in self.held}
             self._asked[consumer] = (self._asked.get(consumer, set()) & current) | {request_id}
             self.held.update(given)
         return given
 
-    def _choose(self, count: int, consumer: str, now_ms: int) -> list[Held]:
+    def _choose(self, count: int, consumer: str, now_ms: int, room: Room) -> list[Held]:
         mine = [held for held in self.held.values() if held.consumer == consumer]
         if count <= 0 or any(held.alone for held in mine):
             return []
@@ -115,7 +120,9 @@ class Line:
             heapq.heappush(self.ready, heapq.heappop(self.delayed)[1])
         if self.ready:
             until_ms = now_ms + self._lease_ms
-            chosen = [heapq.heappop(self.ready) for _ in range(min(count, len(self.ready)))]
+            chosen: list[Copy] = []
+            while self.ready and len(chosen) < count and room.takes(self.ready[0].size):
+                chosen.append(heapq.heappop(self.ready))
             return [Held(copy, consumer, until_ms) for copy in chosen]
         return self._pop_suspect(consumer, now_ms) if self.suspects and not mine else []
 

@@ -14,6 +14,7 @@ import msgspec
 from crawler.error import SettingsError
 from crawler.exchange.line import Copy, Dead, Held, Line
 from crawler.exchange.routing import ExchangeType, Router
+from crawler.exchange.size import size_of
 from crawler.model import DeadItem, Delivery, Message, Queue, Settlement
 from crawler.view import QueueCounts
 
@@ -80,7 +81,7 @@ class MemoryExchange:
         stored = self._messages.get(message.id)
         if stored is None:
             stored = _Stored(next(self._numbers), message, now_ms)
-        if line.add(Copy(stored.number, message.id)):
+        if line.add(Copy(stored.number, message.id, size=size_of(stored.message))):
             stored.queues += 1
             self._messages[message.id] = stored
 
@@ -90,12 +91,14 @@ class MemoryExchange:
         if not stored.queues:
             del self._messages[copy.id]
 
-    def lease(self, queue: str, count: int, *, consumer: str, request_id: str) -> tuple[Delivery, ...]:
+    def lease(
+        self, queue: str, count: int, *, consumer: str, request_id: str, bytes_max: int = 0
+    ) -> tuple[Delivery, ...]:
         with self._lock:
             line = self._lines.get(queue)
             if line is None:
                 raise SettingsError(f"exchange: no queue {queue!r} was declared")
-            given = line.lease(count, consumer, request_id, self._notice_silence())
+            given = line.lease(count, consumer, request_id, self._notice_silence(), bytes_max)
             return tuple(self._delivery(token, held) for token, held in given)
 
     def _delivery(self, token: str, held: Held) -> Delivery:
@@ -158,6 +161,9 @@ class MemoryExchange:
                 for name, line in self._lines.items()
             }
 
+    def unrouted(self) -> int:
+        return 0
+
     def dead(
         self, *, queue: str | None = None, reason: str | None = None, limit: int = 100, after: int = 0
     ) -> tuple[DeadItem, ...]:
@@ -185,7 +191,7 @@ class MemoryExchange:
         with self._lock:
             taken = self._take_dead(queue, reason, id)
             for line, copy in taken:
-                line.add(Copy(copy.number, copy.id))
+                line.add(Copy(copy.number, copy.id, size=copy.size))
             return len(taken)
 
     def drop(self, *, queue: str | None = None, reason: str | None = None, id: str | None = None) -> int:

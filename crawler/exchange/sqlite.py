@@ -123,7 +123,9 @@ class SqliteExchange:
             tables.to_ready(queue, copies)
         tables.flush()
 
-    def lease(self, queue: str, count: int, *, consumer: str, request_id: str) -> tuple[Delivery, ...]:
+    def lease(
+        self, queue: str, count: int, *, consumer: str, request_id: str, bytes_max: int = 0
+    ) -> tuple[Delivery, ...]:
         """A consumer serves one queue: a suspect is weighed against what it holds of the same queue."""
         newborn = self._file.hold(_lock_name(consumer))
         dead = self._dead_consumers(consumer)
@@ -142,7 +144,7 @@ class SqliteExchange:
                     self._leasing.forfeit(tables, name)
             if newborn:  # whatever the name still has is a dead predecessor's
                 self._leasing.forfeit(tables, consumer)
-            given = self._leasing.lease(tables, look.queue, count, consumer, request_id)
+            given = self._leasing.lease(tables, look.queue, (count, bytes_max), consumer, request_id)
             tables.flush()
             return given
 
@@ -236,6 +238,9 @@ class SqliteExchange:
 
     def counts(self) -> dict[str, QueueCounts]:
         return self._file.read(lambda db: letters.counts(db, self._clock()))
+
+    def unrouted(self) -> int:
+        return 0
 
     def dead(
         self, *, queue: str | None = None, reason: str | None = None, limit: int = 100, after: int = 0

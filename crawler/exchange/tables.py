@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Final
 
 from crawler.exchange.line import crashed
+from crawler.exchange.size import Room
 from crawler.model import Bury
 from crawler.sqlitefile import Schema
 
@@ -83,11 +85,16 @@ class Tables:
         self.db.executemany(f"INSERT INTO x_ready VALUES ({queue}, ?, ?, ?)", rows)
         self._count("ready", queue, len(rows))
 
-    def from_ready(self, queue: int, limit: int) -> list[Row]:
-        """The oldest; they are the head of the table, so they go as one range."""
-        rows: list[Row] = self.db.execute(
-            "SELECT number, attempts, crashes FROM x_ready WHERE queue = ? ORDER BY number LIMIT ?", (queue, limit)
+    def from_ready(self, queue: int, limit: int, bytes_max: int) -> list[Row]:
+        """The oldest; they are the head of the table, so they go as one range. A payload's length stands before it:
+        none is read for that."""
+        found = self.db.execute(
+            "SELECT r.number, r.attempts, r.crashes, length(m.payload) FROM x_ready r"
+            " LEFT JOIN x_message m ON m.number = r.number WHERE r.queue = ? ORDER BY r.number LIMIT ?",
+            (queue, limit),
         ).fetchall()
+        room = Room(bytes_max)
+        rows: list[Row] = [row[:3] for row in takewhile(lambda row: room.takes(row[3] or 0), found)]
         if rows:
             self.db.execute("DELETE FROM x_ready WHERE queue = ? AND number <= ?", (queue, rows[-1][0]))
             self._count("ready", queue, -len(rows))

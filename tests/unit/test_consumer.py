@@ -104,6 +104,22 @@ def run(exchange: MemoryExchange, sink: Sink, settings: ExchangeTable = QUICK) -
     return exchange.counts()["a"]
 
 
+def test_a_batch_is_bounded_in_bytes_too() -> None:
+    sizes = [30, 30, 30, 30, 250, 10, 10, 60, 60]
+    exchange, sink = MemoryExchange(), Sink()
+    exchange.declare([Queue("a")])
+    exchange.publish(
+        [msgspec.structs.replace(message(at), records=(), blob=b"x" * size) for at, size in enumerate(sizes)]
+    )
+    settings = msgspec.structs.replace(QUICK, batch_max=100, batch_bytes_max=100)
+    assert run(exchange, sink, settings).done == len(sizes)
+    assert sink.stored == [f"m{number}" for number in range(len(sizes))]
+    for ids in sink.calls:
+        together = [sizes[int(id[1:])] for id in ids]
+        assert sum(together[:-1]) <= 100, "one message more at most"
+    assert len(sink.calls) < len(sizes), "but no message alone that need not be"
+
+
 def test_all_is_stored_in_batches_and_in_order() -> None:
     exchange, sink = filled(20), Sink()
     assert run(exchange, sink) == QueueCounts(done=20)

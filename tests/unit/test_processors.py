@@ -333,6 +333,7 @@ def test_from_a_settings_file(tmp_path: Path) -> None:
         use = "{LIST_PIPELINE}"
         path = "{tmp_path}/prices.jsonl"
         batch_max = 7
+        batch_bytes_max = 5_000_000
         processors = [
             {{ use = "drop", where = {{ price = {{ missing = true }} }} }},
             {{ use = "rename", fields = {{ preis = "price" }} }},
@@ -343,6 +344,7 @@ def test_from_a_settings_file(tmp_path: Path) -> None:
     table = loaded.pipelines["prices"]
     assert table.arguments == {"path": f"{tmp_path}/prices.jsonl"}
     assert table.batches(loaded.exchange).batch_max == 7
+    assert table.batches(loaded.exchange).batch_bytes_max == 5_000_000
     assert table.batches(loaded.exchange).batch_wait_s == loaded.exchange.batch_wait_s
     app.check_pipeline("prices", table)
     pipeline = app.make_pipeline("prices", table)
@@ -358,6 +360,7 @@ def test_from_a_settings_file(tmp_path: Path) -> None:
         ('processors = "drop"', "processors: expected an array of tables"),
         ('processors = ["drop"]', "processors: expected an array of tables"),
         ("batch_max = 0", "batch_max: expected a whole number from 1"),
+        ("batch_bytes_max = 0", "batch_bytes_max: expected a whole number from 1"),
         ("batch_wait_s = -1", "batch_wait_s: expected a number from 0"),
     ],
 )

@@ -65,6 +65,7 @@ class RabbitExchange:
             crashes_max=crashes_max,
             suspect_wait_ms=round(suspect_wait_s * 1_000),
             prefetch=table.prefetch,
+            quorum=table.queues == "quorum",
         )
         self._make = partial(State, names_of(name), type, address, table, terms, clock, uid=os.urandom(8).hex())
         self._state: State | None = None
@@ -83,14 +84,17 @@ class RabbitExchange:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Also waits while a queue is full or the broker has an alarm; then BackendError: give the same messages
-        again, and none that is safe already goes twice."""
+        again, and none that is safe already goes twice. BadRecord: one of them is nothing that AMQP can carry (a kind
+        or an id of more than 255 bytes); give the others again."""
         if messages:
             bodies = [(message, encode_message(message)) for message in messages]
             self._run(lambda state: state.publish(bodies))
 
-    def lease(self, queue: str, count: int, *, consumer: str, request_id: str) -> tuple[Delivery, ...]:
+    def lease(
+        self, queue: str, count: int, *, consumer: str, request_id: str, bytes_max: int = 0
+    ) -> tuple[Delivery, ...]:
         """A consumer serves one queue. The first call of a process begins to consume it."""
-        given = self._run(lambda state: state.lease(queue, count, consumer, request_id))
+        given = self._run(lambda state: state.lease(queue, (count, bytes_max), consumer, request_id))
         return self._deliveries(given)
 
     def _deliveries(self, given: Sequence[tuple[str, Held]]) -> tuple[Delivery, ...]:
@@ -133,7 +137,7 @@ class RabbitExchange:
         return self._run(State.counts)
 
     def unrouted(self) -> int:
-        """Items that no pipeline was bound to: the last 100 MB are kept."""
+        """Items that no pipeline was bound to: the last 100 MB are kept. Cost: one trip."""
         return self._run(State.unrouted)
 
     def dead(

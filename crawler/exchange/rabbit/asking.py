@@ -38,6 +38,8 @@ class Held(msgspec.Struct, frozen=True):
     """Messages that ever came."""
     oldest_ms: int = 0
     """When the first of what is ready was published; 0: nothing is."""
+    consumers: int = 1
+    """As which the broker counts it."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ class Answering:
             done=hand.done,
             received=hand.received,
             oldest_ms=hand.oldest_ms(),
+            consumers=desk.consumers,
         )
 
 
@@ -147,7 +150,7 @@ class Asking:
 def missing(consumers: Mapping[str, int], answers: Mapping[str, Answer]) -> dict[str, int]:
     """Queue -> consumers that have not answered."""
     return {
-        queue: max(0, count - sum(queue in answer.queues for answer in answers.values()))
+        queue: max(0, count - sum(one.queues[queue].consumers for one in answers.values() if queue in one.queues))
         for queue, count in consumers.items()
     }
 

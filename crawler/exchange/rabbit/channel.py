@@ -94,26 +94,42 @@ class Channel:
             found: Got | None = await self._answered(answer, lambda: self.raw.basic_get(queue, arrived))
             return found
 
-    def publish(self, postings: Sequence[Posting]) -> None:
-        """Several messages in one write: pika would make three of each, a system call apiece. Raises what pika raises
-        when the channel is closed."""
-        number, connection = self.raw.channel_number, self.raw.connection
-        part_max = connection.params.frame_max - FRAME_OVERHEAD_BYTES
-        parts: list[bytes] = []
-        size = 0
-        for posting in postings:
-            body = posting.body
-            parts.append(self._head(number, posting))
-            parts.append(frame.Header(number, len(body), posting.properties).marshal())
-            parts += [
-                frame.Body(number, body[begin : begin + part_max]).marshal() for begin in range(0, len(body), part_max)
-            ]
-            size += len(body)
-            if size > WRITE_BYTES_MAX:
-                connection._output_marshaled_frames([b"".join(parts)])
-                parts, size = [], 0
-        if parts:
-            connection._output_marshaled_frames([b"".join(parts)])
+    async def stop(self, consumer: str, queue: str) -> None:
+        """No more deliveries to this consumer tag of this queue; returns when those on their way have come. pika would
+        send these back, or drop them, and the broker would mark them as if somebody had died holding them.
+
+        The broker's channel asks the queue while deliveries wait behind that, so its answer comes before them: only an
+        answer to what is asked afterwards comes behind them. Cost: two trips."""
+        self.check()
+        raw = self.raw
+        taker = raw._consumers.get(consumer)
+        if taker is None:
+            return
+        try:
+            raw.basic_cancel(consumer)
+        except Exception as error:
+            raise self._reason(error) from None
+        raw._consumers[consumer] = taker
+        raw._cancelled.discard(consumer)
+        for _ in range(2):
+            await self.call("queue_declare", queue, passive=True)
+        raw._consumers.pop(consumer, None)
+
+    def encode(self, posting: Posting) -> list[bytes]:
+        """A message's frames. Raises whatever pika raises for what AMQP cannot carry: a name of more than 255 bytes, a
+        header of no known type."""
+        number = self.raw.channel_number
+        part_max = self.raw.connection.params.frame_max - FRAME_OVERHEAD_BYTES
+        body = posting.body
+        parts = [self._head(number, posting), frame.Header(number, len(body), posting.properties).marshal()]
+        for begin in range(0, len(body), part_max):
+            parts.append(frame.Body(number, body[begin : begin + part_max]).marshal())
+        return parts
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Frames of several messages in one go: pika would make three writes of each, a system call apiece. Raises
+        what pika raises when the channel is closed."""
+        self.raw.connection._output_marshaled_frames([b"".join(parts)])
 
     def _head(self, number: int, posting: Posting) -> bytes:
         """The frame with exchange and routing key, which are few."""

@@ -7,13 +7,15 @@ one: its tokens are stale, and the broker gives its messages out again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final
 
 from crawler.error import BackendError, CrawlError
-from crawler.exchange.rabbit.hand import Hand, Held
-from crawler.exchange.rabbit.mover import Mover, Pile
+from crawler.exchange.rabbit.ahead import Ahead
+from crawler.exchange.rabbit.hand import Hand, Held, Most
+from crawler.exchange.rabbit.intake import Taker
+from crawler.exchange.rabbit.mover import Mover, Pile, Terms
 from crawler.exchange.rabbit.names import Line
 from crawler.exchange.rabbit.posting import Card, card_of
 from crawler.frontier import REAP_MAX
@@ -39,7 +41,7 @@ class Desk:
         moves: Mover,
         piles: tuple[Pile, Pile],
         *,
-        prefetch: int,
+        terms: Terms,
         clock: Callable[[], int],
         survived: set[str],
     ) -> None:
@@ -53,7 +55,10 @@ class Desk:
         """This process put something into the main or the delayed queue, that it may be asked for at once."""
         self._line = line
         self._work, self._later = piles
-        self._prefetch = prefetch
+        self._ahead = Ahead(terms.prefetch)
+        self._quorum = terms.quorum
+        self._fitting: asyncio.Task[None] | None = None
+        self._closing = False
         self._clock = clock
         self._survived = survived
         self._strays: list[Card] = []
@@ -63,8 +68,8 @@ class Desk:
     async def open(self) -> None:
         """Begin to consume. Raises BackendError, SettingsError."""
         for pile, queue, most, arrived in (
-            (self._work, self._line.main, self._prefetch, self._on_message),
-            (self._later, self._line.delayed, LATER_MAX, self._on_delayed),
+            (self._work, self._line.main, self._ahead.now, Taker(self._on_message, "main")),
+            (self._later, self._line.delayed, LATER_MAX, Taker(self._on_delayed, "delayed")),
         ):
             channel = pile.channel
             channel.on_refused = self._end
@@ -75,6 +80,11 @@ class Desk:
     @property
     def is_open(self) -> bool:
         return self.error is None and self._work.channel.is_open and self._later.channel.is_open
+
+    @property
+    def consumers(self) -> int:
+        """As the broker counts those of the main queue."""
+        return 1 + (len(self._work.old()) if self._quorum else 0)
 
     def _end(self, error: CrawlError) -> None:
         self.error = self.error or error
@@ -93,19 +103,51 @@ class Desk:
             if pile.tags and monotonic() - next(iter(pile.tags.values())) > HOLD_S_MAX:
                 self.end()
 
-    def _on_message(self, raw: Any, method: Any, properties: Any, body: bytes) -> None:
-        card = card_of(method, properties, body, "main", 0)
+    def _on_message(self, card: Card) -> None:
         self._work.tags[card.tag] = monotonic()
+        self._ahead.came(len(card.body))
+        if self._fitting is None and self._work.is_full(self._ahead.now):
+            self._fit()
         if card.redelivered and not self._has_survived(card):
             self._strays.append(card)
             self.hand.take_out([card])
             self.hand.received += 1
             if len(self._strays) == 1:
-                task = asyncio.get_running_loop().create_task(self._send_strays())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._send_strays())
         elif not self.hand.arrive(card, self._clock()):
             self._work.ack([card])
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _fit(self) -> None:
+        """Let the broker send ahead what there is room for, if that is not what it does. While the consumer is full
+        nothing is on its way to it: what comes to one that ends would be given out again, marked."""
+        wanted = self._ahead.wanted()
+        if wanted != self._ahead.now and not self._closing:
+            self._ahead.now = wanted
+            self._work.hold()
+            self._fitting = self._begin(self._refit(wanted))
+
+    async def _refit(self, prefetch: int) -> None:
+        """A consumer keeps the prefetch that it began with: the next one begins, then the old one ends, so that nobody
+        ever counts the queue as one without consumers. Cost: three trips."""
+        channel = self._work.channel
+        try:
+            old = list(channel.raw.consumer_tags)
+            await channel.call("basic_qos", prefetch_count=prefetch)
+            await channel.call("basic_consume", self._line.main, Taker(self._on_message, "main"))
+            self._work.begin()
+            for consumer in old:
+                await channel.stop(consumer, self._line.main)
+        except CrawlError as error:
+            self._end(error)
+        finally:
+            self._fitting = None
+            self._work.go_on()
 
     def _has_survived(self, card: Card) -> bool:
         """Whether it comes again because this process lost its connection, not its life. Says so once."""
@@ -113,8 +155,7 @@ class Desk:
         self._survived.discard(card.id)
         return known
 
-    def _on_delayed(self, raw: Any, method: Any, properties: Any, body: bytes) -> None:
-        card = card_of(method, properties, body, "delayed", 0)
+    def _on_delayed(self, card: Card) -> None:
         self._later.tags[card.tag] = monotonic()
         if not self.hand.arrive(card, self._clock()):
             self._later.ack([card])
@@ -129,7 +170,7 @@ class Desk:
                 self._end(error)
                 asyncio.get_running_loop().call_soon(self.end)  # what is in hand goes back, and all begins anew
 
-    async def lease(self, count: int, consumer: str, request_id: str, now_ms: int) -> list[tuple[str, Held]]:
+    async def lease(self, most: Most, consumer: str, request_id: str, now_ms: int) -> list[tuple[str, Held]]:
         """As `crawler/exchange/line.py` does it, with the broker for a memory."""
         hand = self.hand
         await self.moves.mourn(hand.lapsed(now_ms))
@@ -138,11 +179,11 @@ class Desk:
             return repeated
         if self.stirred or (not hand.ready and monotonic() - self._caught_up_s > IDLE_S):
             await self.catch_up()
-        verdict = hand.verdict(count, consumer, now_ms)
+        verdict = hand.verdict(most[0], consumer, now_ms)
         if verdict == "ready":
             if await self.moves.promote(now_ms):
                 await self.catch_up()
-            given = hand.give(count, consumer, request_id, now_ms)
+            given = hand.give(most, consumer, request_id, now_ms)
             if given or not hand.may_try(consumer):
                 return given
             verdict = "suspect"
@@ -151,16 +192,16 @@ class Desk:
     async def catch_up(self) -> None:
         """Wait until what the broker has for this process is here. Cost: five trips and more."""
         self.stirred = False
-        await self._catch_up(self._later, self._line.delayed, LATER_MAX)
+        await self._catch_up(self._later, self._line.delayed, lambda: LATER_MAX)
         left = (await self._work.channel.call("queue_declare", self._line.suspects, passive=True)).message_count
         self.hand.count_suspects(left, self._clock())
-        await self._catch_up(self._work, self._line.main, self._prefetch)
+        await self._catch_up(self._work, self._line.main, lambda: self._ahead.now)
         self._caught_up_s = monotonic()
 
-    async def _catch_up(self, pile: Pile, queue: str, most: int) -> None:
+    async def _catch_up(self, pile: Pile, queue: str, most: Callable[[], int]) -> None:
         for _ in range(CATCH_UP_TRIES):
             left = (await pile.channel.call("queue_declare", queue, passive=True)).message_count
-            if not left or len(pile.tags) >= most:
+            if not left or (self._fitting is None and pile.is_full(most())):
                 break
             await asyncio.sleep(CATCH_UP_S)
         # It counted before it sent what it no longer counts; a second answer comes behind all that.
@@ -197,9 +238,16 @@ class Desk:
 
     async def give_back(self) -> None:
         """At an orderly end: nobody died, so what was not started goes back unmarked."""
-        for pile in (self._work, self._later):
-            for tag in list(pile.channel.raw.consumer_tags):
-                await pile.channel.call("basic_cancel", tag)
+        self._closing = True
+        if self._fitting is not None:
+            await asyncio.wait([self._fitting])
+        for pile, queue, most in (
+            (self._work, self._line.main, self._ahead.now),
+            (self._later, self._line.delayed, LATER_MAX),
+        ):
+            await self._catch_up(pile, queue, lambda most=most: most)  # type: ignore[misc]
+            for consumer in list(pile.channel.raw.consumer_tags):
+                await pile.channel.stop(consumer, queue)
         cards = self.hand.take_out(list(self.hand.ready))
         self.hand.ready.clear()
         await self.moves.move(cards, [self.moves.to_main(card) for card in cards])

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from crawler.exchange.rabbit.posting import Card
+from crawler.exchange.size import Room
 from crawler.frontier import REAP_MAX
 
 ELSEWHERE_MAX: Final = 10_000
@@ -24,6 +25,8 @@ ELSEWHERE_MS: Final = 600_000
 """How many ids, and for how long, are remembered that this process sent to the suspects or the dead letters."""
 
 Verdict = Literal["nothing", "ready", "suspect"]
+Most = tuple[int, int]
+"""Messages of a lease, and their bytes together (0: any)."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -133,9 +136,12 @@ class Hand:
             return "nothing"
         return "ready"
 
-    def give(self, count: int, consumer: str, request_id: str, now_ms: int) -> list[tuple[str, Held]]:
+    def give(self, most: Most, consumer: str, request_id: str, now_ms: int) -> list[tuple[str, Held]]:
         """Of what is ready."""
-        cards = [heapq.heappop(self.ready) for _ in range(min(count, len(self.ready)))]
+        count, ready, room = most[0], self.ready, Room(most[1])
+        cards: list[Card] = []
+        while ready and len(cards) < count and room.takes(len(ready[0].body)):
+            cards.append(heapq.heappop(ready))
         until_ms = now_ms + self._lease_ms
         return self._give(request_id, [Held(card, consumer, until_ms) for card in cards])
 

@@ -16,18 +16,17 @@ from contextlib import suppress
 from typing import Any
 
 import pika  # type: ignore[import-untyped]
-from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
 
 from crawler.error import BackendError, CrawlError, SettingsError
 from crawler.exchange.rabbit.address import Address
 from crawler.exchange.rabbit.channel import Channel
 from crawler.exchange.rabbit.failure import reason
+from crawler.exchange.rabbit.intake import READ_BYTES, connection_class
 from crawler.tables import RabbitTable
 
 AGAIN_S = (0.5, 10.0)
 """Before connecting again: any time up to the first, doubled with each failure up to the second (full jitter), so that
 a fleet does not come back at one instant."""
-READ_BYTES = 16_384
 PATIENCE_S = 2.0
 """A verb waits so long for a connection that is being opened again; then it raises, and its caller waits."""
 
@@ -126,7 +125,7 @@ class Link:
     async def _open_at(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        way = AsyncioConnection.create_connection(
+        way = connection_class.create_connection(
             [self._parameters(host, port)],
             on_done=lambda made: None if answer.done() else answer.set_result(made),
             custom_ioloop=loop,
@@ -141,8 +140,6 @@ class Link:
             raise self.reason(error) from None
         if isinstance(made, BaseException):
             raise self.reason(made) from None
-        # pika reads 4 KB at a time, a system call for every third message. Not more than this: it moves what is left of
-        # the buffer with each frame.
         made._transport._MAX_RECV_BYTES = READ_BYTES
         self._connection, self.blocked = made, ""
         self._down.clear()

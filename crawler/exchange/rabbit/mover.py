@@ -21,6 +21,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     crashes_max: int
     suspect_wait_ms: int
     prefetch: int
+    quorum: bool
+    """Kind of the queues: a quorum queue counts a consumer that ended until all that it got is acknowledged."""
 
 
 class Pile:
@@ -30,10 +32,45 @@ class Pile:
         self.channel = channel
         self.tags: dict[int, float] = {}
         """And when it came, by the monotonic clock; oldest first."""
+        self._kept: list[Card] | None = None
+        self._ends: list[int] = []
+        """Last tags of the consumers before this one, as long as something of them is not acknowledged."""
+
+    def hold(self) -> None:
+        """Acknowledge nothing until `go_on`: the broker sends nothing more to a consumer that is full."""
+        self._kept = []
+
+    def begin(self) -> None:
+        """A new consumer has begun: what came so far does not count for its prefetch."""
+        self._ends.append(next(reversed(self.tags), 0))
+
+    def go_on(self) -> None:
+        kept, self._kept = self._kept or [], None
+        self.ack(kept)
+
+    def is_full(self, prefetch: int) -> bool:
+        """Whether the broker may send the consumer nothing more. Cost: one look, more while old messages are left."""
+        if len(self.tags) < prefetch:
+            return False
+        old = self.old()
+        return not old or sum(tag > old[-1] for tag in self.tags) >= prefetch
+
+    def old(self) -> list[int]:
+        """The consumers that ended and left something here: their last tags."""
+        if self._ends:
+            tags, begin, kept = list(self.tags), 0, []
+            for end in self._ends:
+                if any(begin < tag <= end for tag in tags):
+                    kept.append(end)
+                begin = end
+            self._ends = kept
+        return self._ends
 
     def ack(self, cards: Sequence[Card]) -> None:
         """In as few frames as possible; nothing when the channel is gone."""
-        if self.channel.is_open:
+        if self._kept is not None:
+            self._kept += cards
+        elif self.channel.is_open:
             for tag, multiple in runs([card.tag for card in cards], self.tags):
                 self.channel.raw.basic_ack(tag, multiple)
 

@@ -35,7 +35,7 @@ class Posting:
         self.body = body
         self.mandatory = mandatory
         self.state: Literal["waiting", "sent", "safe", "full", "gone"] = "waiting"
-        """`full`: a queue refused it; `gone`: there is no such queue."""
+        """`full`: a queue refused it; `gone`: there is no such queue, or it cannot be written."""
         self.batch: Any = None
 
 

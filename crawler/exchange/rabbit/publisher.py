@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from crawler.error import BackendError, CrawlError
-from crawler.exchange.rabbit.channel import Channel
+from crawler.error import BackendError, BadRecord, CrawlError
+from crawler.exchange.rabbit.channel import WRITE_BYTES_MAX, Channel
 from crawler.exchange.rabbit.posting import Posting
 
 UNCONFIRMED_BYTES_MAX: Final = 64_000_000
@@ -112,7 +112,7 @@ class Publisher:
 
     async def settle(self, postings: Sequence[Posting]) -> None:
         """Returns when each is safe, refused or returned: see their states. Raises BackendError when that takes too
-        long; they stay on their way, and may be given again."""
+        long, BadRecord when one cannot be written; the others stay on their way, and may be given again."""
         batch = Batch(0)
         for posting in postings:
             if posting.state in ("full", "gone"):
@@ -137,12 +137,13 @@ class Publisher:
             ) from None
 
     def pump(self) -> None:
-        """Send what may be sent now."""
+        """Send what may be sent now. A message has its tag when it was encoded: the broker counts what it gets."""
         channel = self._channel
         if channel is None or self._blocked():
             return
         waiting, sent = self._waiting, self._sent
-        ready: list[Posting] = []
+        parts: list[bytes] = []
+        begun = self._bytes
         while waiting and len(sent) < self._unconfirmed_max and channel.raw.is_open:
             posting = waiting[0]
             size = len(posting.body)
@@ -151,13 +152,20 @@ class Publisher:
             waiting.popleft()
             if posting.state != "waiting":
                 continue
-            ready.append(posting)
+            try:
+                parts += channel.encode(posting)
+            except Exception as error:
+                _refuse(posting, error)
+                continue
             posting.state = "sent"
             self._tag += 1
             sent[self._tag] = posting
             self._bytes += size
-        if ready:
-            channel.publish(ready)
+            if self._bytes - begun > WRITE_BYTES_MAX:
+                channel.write(parts)
+                parts, begun = [], self._bytes
+        if parts:
+            channel.write(parts)
 
     def _confirmed(self, frame: Any) -> None:
         answer = frame.method
@@ -189,3 +197,12 @@ class Publisher:
 
     def _came_back(self, raw: Any, method: Any, properties: Any, body: bytes) -> None:
         self._returned.add((method.routing_key, properties.message_id or ""))
+
+
+def _refuse(posting: Posting, error: Exception) -> None:
+    """Its caller is told; what was given with it goes on."""
+    posting.state = "gone"
+    batch, posting.batch = posting.batch, None
+    if batch is not None:
+        name = posting.properties.message_id or ""
+        batch.fail(BadRecord(f"RabbitMQ: message {name[:80]!r} cannot be written: {type(error).__name__}"))

@@ -16,7 +16,8 @@ from crawler.exchange.rabbit.address import Address
 from crawler.exchange.rabbit.asking import Answering, Asking
 from crawler.exchange.rabbit.channel import Channel
 from crawler.exchange.rabbit.desk import Desk
-from crawler.exchange.rabbit.hand import Hand, Held
+from crawler.exchange.rabbit.failure import Missing
+from crawler.exchange.rabbit.hand import Hand, Held, Most
 from crawler.exchange.rabbit.link import Link
 from crawler.exchange.rabbit.mover import Mover, Pile, Terms
 from crawler.exchange.rabbit.names import Names
@@ -104,7 +105,7 @@ class State:
         line = self._names.line(queue)
         piles = (Pile(await self._back.channel()), Pile(await self._back.channel()))
         moves = Mover(line, hand, self._publisher, self._terms, self._clock, self._numbers, piles)
-        desk = Desk(line, hand, moves, piles, prefetch=self._terms.prefetch, clock=self._clock, survived=self._survived)
+        desk = Desk(line, hand, moves, piles, terms=self._terms, clock=self._clock, survived=self._survived)
         await desk.open()
         self._desks[queue] = desk
 
@@ -152,11 +153,11 @@ class State:
         for desk in self._desks.values():
             desk.stirred = True
 
-    async def lease(self, queue: str, count: int, consumer: str, request_id: str) -> list[tuple[str, Held]]:
+    async def lease(self, queue: str, most: Most, consumer: str, request_id: str) -> list[tuple[str, Held]]:
         desk = await self._desk(queue)
         now_ms = self._notice_silence()
         try:
-            return await desk.lease(count, consumer, request_id, now_ms)
+            return await desk.lease(most, consumer, request_id, now_ms)
         except SettingsError as error:  # it had worked: an administrator at work
             raise BackendError(str(error)) from error
 
@@ -212,7 +213,10 @@ class State:
         return await letters.counts(await self._channel(), self._names, list(queues), self._asking, self._clock())
 
     async def unrouted(self) -> int:
-        told = await (await self._channel()).call("queue_declare", self._names.unrouted, passive=True)
+        try:
+            told = await (await self._channel()).call("queue_declare", self._names.unrouted, passive=True)
+        except Missing:  # nothing was declared yet
+            return 0
         count: int = told.message_count
         return count
 
