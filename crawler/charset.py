@@ -117,16 +117,21 @@ _AROUND: Final = "".join(map(chr, range(0x21)))
 _IN_QUERY: Final = {code: f"%{code:02X}" for code in (*range(0x21), *b"\"#'<>", *range(0x7F, 0x100))}
 """The special-query percent-encode set."""
 _REFERENCES: Final = "crawler.references"
-_EURO_IN: Final = {"gbk": b"\x80", "big5hkscs": b"\xa3\xe1"}
-"""The euro sign, which Python's codecs of these names do not have."""
+_MISSING: Final = {
+    ("gbk", "\u20ac"): b"\x80",
+    ("big5hkscs", "\u20ac"): b"\xa3\xe1",
+    ("cp932", "\xa5"): b"\\",
+    ("cp932", "\u203e"): b"~",
+}
+"""What encoders of the standard have, and Python's codecs of these names do not."""
 
 
 def _reference(error: UnicodeError) -> tuple[str | bytes, int]:
     """For one character that an encoder does not have. A lone surrogate is none: U+FFFD."""
     assert isinstance(error, UnicodeEncodeError)
     char, end = error.object[error.start], error.start + 1
-    if char == "\u20ac" and error.encoding in _EURO_IN:
-        return _EURO_IN[error.encoding], end
+    if (known := _MISSING.get((error.encoding, char))) is not None:
+        return known, end
     return f"%26%23{0xFFFD if 0xD800 <= ord(char) <= 0xDFFF else ord(char)}%3B", end
 
 

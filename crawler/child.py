@@ -177,7 +177,8 @@ def _work(plan: Plan, parent: int, name: str) -> None:
         app.open_exchange(settings, plan.state) as exchange,
         home.presence(frontier, plan.state, name),
     ):
-        worker = make_worker(plan, frontier, exchange, name, Watchdog(settings.worker.parse_max_s))
+        watchdog = Watchdog(settings.worker.parse_max_s, settings.worker.memory_bytes_max)
+        worker = make_worker(plan, frontier, exchange, name, watchdog)
 
         async def main() -> None:
             loop = asyncio.get_running_loop()

@@ -82,7 +82,7 @@ class Cookies:
         secure, host, path = _parts(url)
         for line in lines:
             cookie = parse(line, host=host, path=path, secure=secure, now_s=now_s, bytes_max=self._bytes_max)
-            if cookie is not None and (secure or not self._shadows(host, cookie)):
+            if cookie is not None and (secure or not self._shadows(host, cookie, now_s)):
                 self._put(cookie.domain or host, cookie, now_s)
 
     def _of(self, host: str) -> Iterator[Cookie]:
@@ -96,11 +96,11 @@ class Cookies:
                 yield from (cookie for cookie in jar.values() if cookie.domain)
             at = host.find(".", at + 1)
 
-    def _shadows(self, host: str, cookie: Cookie) -> bool:
+    def _shadows(self, host: str, cookie: Cookie, now_s: float) -> bool:
         """Whether it goes where one of its name goes that HTTPS has set: plain HTTP may set none (RFC 6265bis §5.7,
         step 16; cookies of hosts below its domain are not looked for)."""
         return any(
-            old.secure and old.name == cookie.name and _path_matches(cookie.path, old.path)
+            old.secure and old.expires_s > now_s and old.name == cookie.name and _path_matches(cookie.path, old.path)
             for old in self._of(cookie.domain or host)
         )
 

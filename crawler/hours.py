@@ -47,6 +47,18 @@ class Hours:
             return ""
         return datetime.fromtimestamp(opens_ms / 1000, self._zone).isoformat(timespec="minutes")
 
+    def meets(self, other: Hours) -> bool:
+        """Whether both are ever open at once, in winter or summer. Where they are, a window of one of them begins."""
+        begins = (
+            round(datetime(2026, month, 15, start // 60, start % 60, tzinfo=hours._zone).timestamp() * 1000)
+            for hours in (self, other)
+            for start, _ in hours._windows
+            for month in (1, 7)
+        )
+        if not (self._windows and other._windows):
+            return True
+        return any(self.opens_ms(time_ms) is None and other.opens_ms(time_ms) is None for time_ms in begins)
+
     def wait_s(self, now_ms: int) -> float:
         """Seconds until one is open; 0 while one is."""
         opens_ms = self.opens_ms(now_ms)
@@ -63,6 +75,11 @@ class HostHours:
         for name, host in table.hosts.items():
             zone = table.zone if host.zone is None else host.zone
             own = Hours(host.hours or (), zone, where=f'[politeness.hosts."{name}"]')
+            if not own.meets(self._crawl):
+                raise SettingsError(
+                    f'[politeness.hosts."{name}"] hours: never within those of [politeness], so its pages would wait '
+                    "for ever"
+                )
             if host.hours:
                 self._own[name] = own
 

@@ -115,7 +115,7 @@ class Locations:
             name = declared[1].decode()
             try:
                 # In UTF-16, and in what is no encoding of text, the declaration could not be read if it were true.
-                name = name if "<".encode(name) == b"<" else ""
+                name = name if b"<".decode(name, "replace") == "<" else ""
             except (LookupError, UnicodeError, ValueError):
                 name = ""
         self._decoder = codecs.getincrementaldecoder(name or "utf-8")("replace")

@@ -223,6 +223,9 @@ class WorkerTable(Table, frozen=True, kw_only=True):
     """Fingerprints that a worker remembers as known to the frontier."""
     parse_max_s: TimeoutSeconds = 30.0
     """Seconds; a process that parses one page for longer is ended."""
+    memory_bytes_max: Count = 2_000_000_000
+    """Bytes that a worker process may have in all; one that would have more while it parses a page is ended, as by
+    parse_max_s. 0: no limit. On Linux."""
     grace_s: Seconds = 10.0
     """Seconds that a draining worker has to finish what is in flight."""
 

@@ -64,12 +64,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         if self.lower_path:
             # Percent-encodings stay in the case they have: a server may tell them apart, and canonical URLs keep it.
             path = "".join(part if part[:1] == "%" else part.lower() for part in re.split(r"(%[0-9A-Fa-f]{2})", path))
-        if self.default_index:
+        before = ""
+        while path != before:  # behind a slash there may be an index again
+            before = path
             head, _, last = path.rpartition("/")
             if last in self.default_index:
                 path = f"{head}/"
-        if self.trailing_slash and len(path) > 1:
-            path = path.rstrip("/") or "/"
+            if self.trailing_slash and len(path) > 1:
+                path = path.rstrip("/") or "/"
         return path
 
     def _query(self, query: str) -> str:

@@ -60,3 +60,21 @@ def test_poison_pages_are_buried_and_nothing_else_is(shop: Shop, tmp_path: Path)
     assert set(stored.values()) == {1}
     assert report["exit"] == 0
     assert report["dead"] == len(POISON)
+
+
+BOMB = "<p>" + "".join(f"<b id={number}>" for number in range(100)) + "<p>x" * 600_000
+
+
+def test_a_page_that_takes_all_memory_ends_its_worker_and_is_buried(shop: Shop, tmp_path: Path) -> None:
+    (url,) = (url for url in shop.urls() if url.endswith("/p/7.html"))
+    (file,) = (tmp_path / "site").rglob("p/7.html")
+    file.write_text(BOMB)
+    arguments = [*shop.seeds(), "-w", "2", "--delay", "0", "--per-host", "0"]
+    crawl = Crawl(tmp_path, [*arguments, "--set", "worker.memory_bytes_max=600_000_000"])
+    report = crawl.run()
+    assert {letter.request.url: (letter.reason, letter.crashes) for letter in crawl.dead()} == {url: ("crashed", 3)}
+    stored = urls_of_jsonl(tmp_path / "out.jsonl")
+    assert set(stored) == set(shop.urls()) - {url}
+    assert set(stored.values()) == {1}
+    assert report["exit"] == 0
+    assert "worker.memory_bytes_max" in crawl.errors

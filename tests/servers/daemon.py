@@ -16,6 +16,8 @@ from pathlib import Path
 START_S_MAX = 30.0
 """A server must answer within so long of its start, its log read."""
 STOP_S_MAX = 10.0
+RANDOM = random.SystemRandom()
+"""Property tests seed the usual one, so that two test processes would choose the same ports."""
 
 
 class PortTaken(RuntimeError):
@@ -29,7 +31,7 @@ def free_port() -> int:
     between kill and restart, nor can a client that keeps trying connect to itself.
     """
     for _ in range(200):
-        port = random.randrange(20_000, 32_000)
+        port = RANDOM.randrange(20_000, 32_000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

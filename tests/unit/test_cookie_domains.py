@@ -124,6 +124,15 @@ def test_plain_http_sets_nothing_over_a_secure_cookie(by: str, line: str) -> Non
     assert jar.header("https://www.example.com/", NOW) == "a=1; b=2"
 
 
+def test_a_secure_cookie_that_expired_hides_none() -> None:
+    jar = Cookies()
+    jar.store("https://example.com/", ["a=1; Secure; Max-Age=5"], NOW)
+    jar.store("http://example.com/", ["a=early"], NOW + 4)
+    assert jar.header("http://example.com/", NOW + 4) == ""
+    jar.store("http://example.com/", ["a=2"], NOW + 5)
+    assert jar.header("http://example.com/", NOW + 5) == "a=2"
+
+
 def test_limits_hold_for_domains_and_for_what_one_request_carries() -> None:
     jar = Cookies(per_host_max=3, total_max=12)
     host = "h.g.f.e.d.c.b.a.example.com"

@@ -120,6 +120,31 @@ class TestHostsOfTheirOwn:
         with pytest.raises(SettingsError, match=said):
             load(None, overrides=[f"politeness.hosts={given}"])
 
+    @pytest.mark.parametrize(
+        ("crawl", "own", "zone", "fits"),
+        [
+            ('"22:00-06:00"', '"08:00-10:00"', "", False),
+            ('"22:00-06:00"', '"06:00-22:00"', "", False),
+            ('"22:00-06:00"', '"08:00-10:00", "05:59-06:30"', "", True),
+            ('"22:00-06:00"', '"00:00-24:00"', "", True),
+            ('"22:00-06:00"', '"08:00-10:00"', "Asia/Tokyo", True),
+            ('"22:00-06:00"', '"08:30-09:00"', "Europe/Berlin", False),
+            # in summer only
+            ('"22:00-06:00"', '"07:30-08:00"', "Europe/Berlin", True),
+            ("", '"08:00-10:00"', "", True),
+        ],
+    )
+    def test_a_host_that_is_never_open_is_refused(self, crawl: str, own: str, zone: str, fits: bool) -> None:
+        given = [
+            f"politeness.hours=[{crawl}]",
+            f'politeness.hosts={{"h.example" = {{hours = [{own}], zone = "{zone}"}}}}',
+        ]
+        if fits:
+            assert load(None, overrides=given).politeness.hosts
+        else:
+            with pytest.raises(SettingsError, match=r'hosts."h.example"\] hours: never within those of \[politeness\]'):
+                load(None, overrides=given)
+
     def test_hours_alone_are_no_pace_of_its_own(self) -> None:
         given = 'politeness.hosts={"h.example" = {hours = ["22:00-06:00"]}, "i.example" = {delay_s = 2.0}}'
         assert set(load(None, overrides=[given]).own()) == {"i.example"}

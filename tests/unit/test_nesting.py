@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
 
 from crawler.error import SiteError
 from crawler.harvest import Limits, Scope, harvest
@@ -72,6 +73,71 @@ def test_too_deep(body: bytes) -> None:
 )
 def test_deep_enough(body: bytes) -> None:
     assert not too_deep(body)
+
+
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        # a block's end ends what is open in it, and styles alike begin again three times at most
+        ("", "<p><font size=2>some text\n"),
+        ("", "<p><b>some text</p>"),
+        ("<ul>", "<li><b>some text"),
+        ("<ul>", "<li><span>some text</li>"),
+        ("", "<div><b><i>some text</div>"),
+        ("", "<div><p><span class=x>some text</div>"),
+        ("<dl>", "<dt><em>x<dd><font color=red>y"),
+        ("", "<svg><path d=x></svg>"),
+        # a cell's end too, and no style begins again behind it
+        ("<table>", "<tr><td><font size=2>x<td><div>y"),
+        ("<table>", "<tr><td><center><b>x</td></tr>"),
+        ("<table><tr><td>", "<table><tr><td><span>x</table>"),
+        # neither stands in itself
+        ("<table>", "<table>"),
+        ("", "<form><input name=x>"),
+        ("", "<select><option>x"),
+        # void, though no element of today
+        ("", "<basefont size=2><bgsound src=x>text"),
+    ],
+)
+def test_what_parsers_end_does_not_nest(before: str, again: str) -> None:
+    body = "<!DOCTYPE html><body>" + before + again * 3 * NESTING_MAX
+    assert not too_deep(body.encode())
+    assert parsed_depth(body) < 20
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "<b><i>x</b>",
+        "<span><div>x</span>",
+        "<td><div>x</td>",
+        "<ul><li><b>x</b>",
+        "<table><tr><td><font>x",
+        "<blockquote><p><b>x</p>",
+    ],
+)
+def test_what_parsers_leave_open_nests(again: str) -> None:
+    assert parsed_depth("<!DOCTYPE html><body>" + again * 100) > 100
+    assert too_deep(b"<!DOCTYPE html><body>" + again.encode() * 2 * NESTING_MAX)
+
+
+def test_styles_that_begin_again_without_end_are_too_many() -> None:
+    assert too_deep("".join(f"<p><font size={n}>x" for n in range(2_000)).encode())
+
+
+def parsed_depth(body: str) -> int:
+    """Levels that the parser of the HTML standard makes."""
+    node = LexborHTMLParser(body).root
+    deepest = level = 1
+    while node is not None and level:
+        if node.first_child is not None:
+            node, level = node.first_child, level + 1
+            deepest = max(deepest, level)
+            continue
+        while level and node is not None and node.next is None:
+            node, level = node.parent, level - 1
+        node = node.next if node is not None and level else None
+    return deepest
 
 
 def test_real_pages_are_let_through() -> None:

@@ -202,6 +202,16 @@ def test_links_within_drawings(html: str, hrefs: tuple[str, ...]) -> None:
     assert by_tree.unfollowed() == by_outline.unfollowed()
 
 
+@pytest.mark.parametrize("more", ["", "<iframe src=z></iframe>"])
+def test_a_rel_counts_in_maps_too(more: str) -> None:
+    html = f"<map><area href=x><area href=x rel=nofollow><area href=y rel=nofollow><area href=w rel=me>{more}</map>"
+    by_tree, by_outline = page(html), page(html)
+    assert by_outline.outline.hrefs[:4] == ("x", "x", "y", "w")
+    assert by_outline.outline.unfollowed == ("y",)
+    assert by_tree.root is not None
+    assert by_tree.unfollowed() == by_outline.unfollowed()
+
+
 NASTY = {
     "empty": b"",
     "white space": b" \n ",

@@ -37,6 +37,7 @@ def page(body: str, codec: str, content_type: str) -> Page:
         # an ASCII byte of a character stays as it is, unless a query may not have it
         ("shift_jis", "?≡", "?%81%DF"),
         ("shift_jis", "?表", "?%95\\"),
+        ("shift_jis", "?¥‾", "?\\~"),
         ("shift_jis", "?①\uff5e", "?%87@%81`"),
         ("iso-2022-jp", "?¥", "?%1B(J\\%1B(B"),
         ("iso-2022-jp", "?あ", "?%1B$B$%22%1B(B"),

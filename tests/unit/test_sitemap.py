@@ -85,7 +85,7 @@ def test_encodings(encoding: str) -> None:
 
 
 def test_an_encoding_that_is_none_is_utf_8() -> None:
-    for name in ("base64", "klingon", "undefined"):
+    for name in ("base64", "klingon", "undefined", "idna"):
         assert places(f"<?xml encoding='{name}'?><urlset><url><loc>http://a/é</loc></url></urlset>") == [
             ("http://a/é", "")
         ]

@@ -36,6 +36,7 @@ ALL = Form(
         (Form(trailing_slash=True), "http://h/a/", "http://h/a"),
         (Form(trailing_slash=True), "http://h/", "http://h/"),
         (ALL, "http://h/A/Index.html?b=1&gclid=3", "http://h/a?b=1"),
+        (ALL, "http://h/a/index.html/Index.html//", "http://h/a"),
     ],
 )
 def test_a_form(form: Form, url: str, expected: str) -> None:
