@@ -6,6 +6,7 @@ state can be shown: the URL, which may hold a password, stays in the settings.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -206,33 +207,38 @@ def remove(settings: Settings, state: str) -> None:
 
 
 def _remove_beside(path: str) -> None:
-    remove_file(f"{path}.history")
-    for keys in Path(path).parent.glob(f"{escape(Path(path).name)}.*.keys"):  # of processors
-        remove_file(str(keys))
+    for beside in _beside(path):
+        remove_file(beside)
+
+
+def _beside(path: str) -> tuple[str, ...]:
+    """The crawl's history and the keys of its processors, which may be there or not."""
+    keys = Path(path).parent.glob(f"{escape(Path(path).name)}.*.keys")
+    return f"{path}.history", *map(str, keys)
 
 
 @contextmanager
 def start(settings: Settings, state: str) -> Iterator[tuple[str, ...]]:
     """Around the beginning of a crawl: gives what of it is not there yet, the file and then the folders above it (for
-    `Plan.made`), and takes that away again when this fails."""
+    `Plan.made`), and takes that away again when this fails. Nothing where a link or a history of it is there."""
     made: tuple[str, ...] = ()
-    if state != MEMORY and not on_server(state) and not Path(state).exists():
+    if state != MEMORY and not on_server(state) and not any(map(os.path.lexists, (state, *_beside(state)))):
         made = (state, *(str(folder) for folder in Path(state).absolute().parents if not folder.exists()))
     try:
         yield made
     except CrawlError:
-        take_back(settings, made, again=False)
+        take_back(settings, made)
         raise
 
 
-def take_back(settings: Settings, made: Sequence[str], *, again: bool) -> None:
-    """A start failed: what it made goes, unless a page was ended or somebody works on it. `again`: its seeds can be
-    read again; if not, it stays when it has some. On servers everything stays."""
+def take_back(settings: Settings, made: Sequence[str], *, own: int = 0) -> None:
+    """A start failed: what it made goes, unless a page was ended, somebody works on it, or it has pages but the `own`
+    ones: so many that this start added, from seeds that can be read again. On servers everything stays."""
     if not made:
         return
     state, *folders = made
     with suppress(CrawlError, OSError):
-        if Path(state).exists() and _is_begun(settings, state, again):
+        if Path(state).exists() and _is_begun(settings, state, own):
             return
         remove_file(state)
         _remove_beside(state)
@@ -240,13 +246,13 @@ def take_back(settings: Settings, made: Sequence[str], *, again: bool) -> None:
             Path(folder).rmdir()
 
 
-def _is_begun(settings: Settings, state: str, again: bool) -> bool:
+def _is_begun(settings: Settings, state: str, own: int) -> bool:
     from crawler.frontier.sqlite import SqliteFrontier
 
     with SqliteFrontier(state, settings.rules()) as frontier:
         counts = frontier.counts()
     ended = counts.done + counts.dropped + counts.dead + counts.producers_open
-    return bool(ended or (counts.added and not again)) or in_use(f"{state}-workers")
+    return bool(ended) or counts.added > own or in_use(f"{state}-workers")
 
 
 @contextmanager

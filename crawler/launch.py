@@ -44,10 +44,11 @@ def launch(plan: Plan, on_tick: Tick = lambda snapshot: None) -> Report:
     refuses its settings (it has said why), BackendError when the store cannot be opened at the start."""
     if plan.state == home.MEMORY:
         return launch_solo(plan, on_tick)
+    run = _Run(plan, on_tick)
     try:
-        return _Run(plan, on_tick).run()
+        return run.run()
     except CrawlError:
-        home.take_back(plan.settings, plan.made, again=_is_there(plan.sources))
+        home.take_back(plan.settings, plan.made, own=run.added if _is_there(plan.sources) else 0)
         raise
 
 
@@ -83,6 +84,11 @@ class _Run:
         self._counted_at = 0.0
         self._untold: list[str] = []
         """Dead workers that the frontier could not be told of yet."""
+
+    @property
+    def added(self) -> int:
+        """Pages that its seeds have brought, as far as it knows."""
+        return self._seeded.new if self._seeded else 0
 
     def run(self) -> Report:
         plan = self._plan

@@ -119,7 +119,7 @@ def seed(arguments: argparse.Namespace) -> int:
         )
     _tell(report, arguments, planned.state)
     if report.refused and not (report.new or report.known):
-        home.take_back(settings, planned.made, again=False)
+        home.take_back(settings, planned.made)
         return 2
     return 0
 

@@ -61,6 +61,8 @@ def test_as_many_small_ones_as_are_allowed(exchange: RabbitExchange) -> None:
     assert waiting(exchange) == 600 - ahead.FIRST - 400
     counts = exchange.counts()["a"]
     assert (counts.ready, counts.leased) == (599, 1)
+    desk = exchange._state._desks["a"]  # type: ignore[union-attr]
+    assert desk._work.old() == [ahead.FIRST], "where the first consumer ended"
     end(exchange, [one.token])
     assert take(exchange, 600)[0].message.id == "1"
 

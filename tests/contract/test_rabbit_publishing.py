@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pika
 import pytest
 
 from crawler.error import BadRecord
@@ -12,7 +13,7 @@ from crawler.exchange.rabbit import RabbitExchange
 from crawler.model import Message, Queue
 from crawler.tables import RabbitTable
 from tests.contract.exchanges import message, take
-from tests.contract.rabbit_exchange import open_rabbit, rabbit
+from tests.contract.rabbit_exchange import open_rabbit, rabbit, shared_broker
 
 LONG = "k" * 300
 """AMQP's short strings have 255 bytes."""
@@ -52,3 +53,15 @@ def test_a_window_of_one_is_not_jammed_by_what_was_refused(tmp_path: Path) -> No
             assert sorted(take(exchange)) == ["one", "two"]
         finally:
             exchange.remove()
+
+
+def test_a_queue_that_was_deleted_is_bound_again_when_it_is_declared_again(tmp_path: Path) -> None:
+    with rabbit(tmp_path) as exchange:
+        exchange.declare([Queue("a"), Queue("b", bind=("page",))])
+        exchange.publish([message("one", "page")])
+        with pika.BlockingConnection(pika.URLParameters(shared_broker().url)) as connection:
+            for queue in ("a", "b"):
+                connection.channel().queue_delete(exchange._make.args[0].line(queue).main)
+        exchange.declare([Queue("a"), Queue("b", bind=("page",))])
+        exchange.publish([message("two", "page")])
+        assert (take(exchange), take(exchange, "b"), exchange.unrouted()) == (["two"], ["two"], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,32 @@ def test_a_crawl_that_another_form_of_urls_refuses_stays(tmp_path: Path) -> None
     more = ("--set", "url.sort_query=true", "--set", "url.lower_path=true")
     code, said = crawler(tmp_path, "run", NOWHERE, "--quiet", "--state", "c.db", *more)
     assert (code, tree(tmp_path)) == (2, before), said
+
+
+def test_pages_that_another_command_added_meanwhile_stay(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://127.0.0.1:{silent.getsockname()[1]}/"
+        command = [sys.executable, "-m", "crawler", "run", NOWHERE, "--quiet", "--state", "c.db"]
+        run = subprocess.Popen(command, cwd=tmp_path, env={**ENVIRON, "CRAWLER__EXCHANGE__URL": url})
+        try:
+            silent.settimeout(60)
+            with silent.accept()[0]:  # the state is made, and the broker does not answer
+                assert crawler(tmp_path, "seed", f"{NOWHERE}2", "--state", "c.db", "--quiet")[0] == 0
+                assert run.wait(60) == 3
+        finally:
+            run.kill()
+            run.wait()
+    assert "c.db" in tree(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["c.db.history", "c.db.unique.keys"])
+def test_what_a_crawl_of_that_name_left_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    assert crawler(tmp_path, "run", NOWHERE, "--quiet", "--state", "c.db", url=wrong_password())[0] == 2
+    assert (tmp_path / name).read_text() == "x"
+
+
+def test_a_link_to_where_the_state_is_to_be_stays(tmp_path: Path) -> None:
+    (tmp_path / "c.db").symlink_to("real.db")
+    assert crawler(tmp_path, "run", NOWHERE, "--quiet", "--state", "c.db", url=wrong_password())[0] == 2
+    assert (tmp_path / "c.db").is_symlink()

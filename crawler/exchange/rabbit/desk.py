@@ -139,8 +139,9 @@ class Desk:
         try:
             old = list(channel.raw.consumer_tags)
             await channel.call("basic_qos", prefetch_count=prefetch)
+            end = self._work.last  # its first messages come together with the broker's answer
             await channel.call("basic_consume", self._line.main, Taker(self._on_message, "main"))
-            self._work.begin()
+            self._work.begin(end)
             for consumer in old:
                 await channel.stop(consumer, self._line.main)
         except CrawlError as error:

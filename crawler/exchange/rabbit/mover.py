@@ -40,9 +40,14 @@ class Pile:
         """Acknowledge nothing until `go_on`: the broker sends nothing more to a consumer that is full."""
         self._kept = []
 
-    def begin(self) -> None:
-        """A new consumer has begun: what came so far does not count for its prefetch."""
-        self._ends.append(next(reversed(self.tags), 0))
+    @property
+    def last(self) -> int:
+        """The tag of what came last, of all that is not acknowledged."""
+        return next(reversed(self.tags), 0)
+
+    def begin(self, end: int) -> None:
+        """A new consumer has begun: what came to the end of the one before does not count for its prefetch."""
+        self._ends.append(end)
 
     def go_on(self) -> None:
         kept, self._kept = self._kept or [], None

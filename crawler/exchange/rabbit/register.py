@@ -114,14 +114,16 @@ class Register:
         had = {name: set(entry.bound) for name, entry in book.queues.items()}
         both = {queue.name: _entry(queue, wanted[queue.name] | had.get(queue.name, set())) for queue in queues}
         after = {queue.name: _entry(queue, wanted[queue.name]) for queue in queues}
-        if any(book.queues.get(name) != entry for name, entry in after.items()):
+        new = any(book.queues.get(name) != entry for name, entry in after.items())
+        if new:
             await self._write(Book(queues={**book.queues, **both}))
-            for name, keys in wanted.items():
-                main = self._names.line(name).main
-                for exchange, key in sorted(keys):
-                    await channel.call("queue_bind", main, exchange, key)
-                for exchange, key in sorted(had.get(name, set()) - keys):
-                    await channel.call("queue_unbind", main, exchange, key)
+        for name, keys in wanted.items():  # also those that are in the book: a queue may have been deleted since
+            main = self._names.line(name).main
+            for exchange, key in sorted(keys):
+                await channel.call("queue_bind", main, exchange, key)
+            for exchange, key in sorted(had.get(name, set()) - keys):
+                await channel.call("queue_unbind", main, exchange, key)
+        if new:
             book = Book(queues={**book.queues, **after})
             await self._write(book)
             channel.raw.basic_ack(tag)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from crawler.error import BackendError
 
 T = TypeVar("T")
+Answer = SimpleQueue[tuple[bool, Any]]
+"""Whether it returned, and what it returned or raised."""
 
 MARGIN_S: Final = 5.0
 """Each step of a verb has a time limit of its own; this is for their sum."""
@@ -27,6 +30,7 @@ class Thread:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._asked: set[Answer] = set()
 
     @property
     def began(self) -> bool:
@@ -34,20 +38,22 @@ class Thread:
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """What the coroutine returns or raises; BackendError when it takes too long."""
+        # asyncio's own way makes two futures and chains them: twice the cost.
+        answer: Answer = SimpleQueue()
+        tasks: list[asyncio.Task[None]] = []
         try:
-            loop = self._started()
+            loop = self._begin(lambda: tasks.append(asyncio.create_task(_tell(work, answer))), answer)
         except BackendError:
             work.close()
             raise
-        # asyncio's own way makes two futures and chains them: twice the cost.
-        answer: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-        tasks: list[asyncio.Task[None]] = []
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(_tell(work, answer))))
         try:
             returned, told = answer.get(timeout=timeout_s + MARGIN_S)
         except Empty:
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            with suppress(RuntimeError):  # it was closed meanwhile
+                loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
             raise BackendError(f"RabbitMQ did not answer within {timeout_s + MARGIN_S:g} s") from None
+        finally:
+            self._asked.discard(answer)
         if isinstance(told, asyncio.CancelledError):
             raise BackendError("RabbitMQ: closed while it was used")
         if not returned:
@@ -55,7 +61,8 @@ class Thread:
         found: T = told
         return found
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _begin(self, work: Callable[[], None], answer: Answer) -> asyncio.AbstractEventLoop:
+        """In the loop, which begins when it was not; before anything that `close` does there."""
         if self._pid != os.getpid():
             raise BackendError("RabbitMQ: connected before a fork and used after it")
         with self._lock:
@@ -65,6 +72,8 @@ class Thread:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="rabbit", daemon=True)
                 self._thread.start()
+            self._asked.add(answer)
+            self._loop.call_soon_threadsafe(work)
             return self._loop
 
     def close(self) -> None:
@@ -80,10 +89,11 @@ class Thread:
         thread.join(CLOSE_S_MAX)
         if not thread.is_alive():
             loop.close()
+        for answer in tuple(self._asked):  # what did not end in time, or at all
+            answer.put((False, asyncio.CancelledError()))
 
 
-async def _tell(work: Coroutine[Any, Any, Any], answer: SimpleQueue[tuple[bool, Any]]) -> None:
-    """Whether it returned, and what it returned or raised."""
+async def _tell(work: Coroutine[Any, Any, Any], answer: Answer) -> None:
     try:
         answer.put((True, await work))
     except BaseException as error:
