@@ -98,6 +98,12 @@ class HostHours:
         not meet then, so ask again."""
         return max(self.own_s(host, now_ms), self._crawl.wait_s(now_ms))
 
+    def closed(self, now_ms: int) -> list[tuple[str, str]]:
+        """Names of hosts that are outside hours of their own, and when these begin; first, without a name, the crawl
+        itself where it is outside its hours."""
+        all_hours = [("", self._crawl), *sorted(self._own.items())]
+        return [(name, opens) for name, hours in all_hours if (opens := hours.opens(now_ms))]
+
     def opens(self, host: str, now_ms: int) -> str:
         """As `Hours.opens`, of the later one."""
         own = self._own.get(host, self._crawl)

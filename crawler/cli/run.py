@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -143,12 +144,16 @@ def follow(plan: Plan, arguments: argparse.Namespace) -> int:
     import logging
 
     from crawler.cli import progress, summary
+    from crawler.hours import HostHours
     from crawler.launch import launch
 
     view = progress.choose(title=plan.name, quiet=arguments.quiet, stream=sys.stderr)
     log = logging.StreamHandler(Said(view.say))
     log.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR if arguments.quiet else logging.WARNING, handlers=[log])
+    for name, opens in HostHours(plan.settings.politeness).closed(int(time.time() * 1000)):
+        who = name or plan.name
+        logging.getLogger("crawler.run").warning("%s: outside its hours, nothing is fetched until %s", who, opens)
     try:
         report = launch(plan, view.tick)
     finally:

@@ -43,6 +43,7 @@ def test_nothing_is_asked_outside_the_hours(tmp_path: Path) -> None:
         os.kill(crawl.process.pid, signal.SIGINT)
         crawl.end()
         assert crawl.counts().ready == 1
+        assert "outside its hours, nothing is fetched until " in crawl.errors
 
 
 @pytest.mark.parametrize("delay", ["0", "0.05"])
