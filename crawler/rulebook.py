@@ -75,7 +75,9 @@ class Rulebook:
             found = {one.origin: (one.fetched_ms, rules(one.text)) for one in records}
         except Exception as error:
             for of in some:
-                self._asked.pop(of).set_exception(error)
+                asked = self._asked.pop(of)
+                asked.set_exception(error)
+                asked.exception()  # who waited for it may be gone: then nobody else looks
             return
         for of in some:
             self._asked.pop(of).set_result(found.get(of))

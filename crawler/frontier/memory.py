@@ -16,7 +16,7 @@ from crawler.codec import encode_request
 from crawler.error import LeaseLost
 from crawler.frontier import memory_view
 from crawler.frontier.host import with_times
-from crawler.frontier.memory_lease import lease, look_at_clock
+from crawler.frontier.memory_lease import lease, look_at_clock, set_back
 from crawler.frontier.memory_parts import Entry, Holding, Producer
 from crawler.frontier.memory_state import State
 from crawler.frontier.policy import finish, ms, parse_token
@@ -104,7 +104,7 @@ class MemoryFrontier:
 
     def fetched(self, tokens: Sequence[str], seconds: Sequence[float] = ()) -> None:
         with self._lock:
-            now = self._clock()
+            now = set_back(self._state, self._clock())
             for token, took_ms in with_times(tokens, seconds):
                 if holding := self._current(token):
                     self._state.end_fetch(holding, now, took_ms)
@@ -112,7 +112,7 @@ class MemoryFrontier:
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[str, ...]:
         with self._lock:
-            now, stale_tokens = self._clock(), []
+            now, stale_tokens = set_back(self._state, self._clock()), []
             for settlement in settlements:
                 holding = self._current(settlement.token)
                 if holding is None:
@@ -136,6 +136,7 @@ class MemoryFrontier:
 
     def release(self, tokens: Sequence[str]) -> None:
         with self._lock:
+            set_back(self._state, self._clock())
             for token in tokens:
                 if holding := self._current(token):
                     self._state.release(holding)

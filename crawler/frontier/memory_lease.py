@@ -61,6 +61,15 @@ def look_at_clock(state: State, now: int) -> None:
             del state.batches[request_id]
 
 
+def set_back(state: State, now: int) -> int:
+    """The part of it that comes before any wait begins. Returns `now`."""
+    totals = state.totals
+    if clock(totals.asked_ms, now, state.lease_ms) is Clock.BACK:
+        state.clock_set_back(totals.asked_ms - now)
+        totals.grace_ms, totals.asked_ms = now + state.lease_ms, now
+    return now
+
+
 def _drain(state: State, worker: str, now: int) -> Entry | None:
     """The overdue suspect that this worker must wait for with empty hands, if it is the one (rule 5)."""
     totals = state.totals

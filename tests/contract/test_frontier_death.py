@@ -93,6 +93,22 @@ class TestLapse:
         crawl.clock.wait(2.999)
         assert name(crawl.one()) == "3"
 
+    @pytest.mark.parametrize("verb", ["settle", "fetched", "release"])
+    def test_a_wait_that_begins_before_anybody_saw_it_set_back_is_whole(self, open_crawl: Open, verb: str) -> None:
+        crawl = open_crawl(delay_s=10.0)
+        crawl.add(*pages("1", "2"), *pages("3", host="b.test"))
+        lease, other = crawl.lease(2)
+        crawl.clock.wait(-3600)
+        if verb == "settle":
+            crawl.done(lease)
+        elif verb == "release":
+            crawl.frontier.release([other.token])
+        crawl.frontier.fetched([lease.token])
+        crawl.clock.wait(9)
+        assert "a.test" not in {one.host for one in crawl.lease(2)}
+        crawl.clock.wait(2)
+        assert "a.test" in {one.host for one in crawl.lease(2)}
+
 
 class TestSuspects:
     def test_go_last(self, crawl: Crawl) -> None:

@@ -108,6 +108,29 @@ class TestAdmission:
         assert sorted(to_the_end(crawl, 3)) == ["1", "2", "3"]
         assert part == "hosts" or balanced(crawl.frontier), "how many a host has done is lost with its record"
 
+    def test_another_queue_of_the_host_that_is_not_ours_keeps_nothing_back(self, crawl: Crawl, key: Any) -> None:
+        crawl.add(*pages("1", priority=9))
+        crawl.drain()
+        admin.set(key("q:9:a.test"), "mine")
+        assert crawl.add(*pages("2", "3")) == 2
+        admin.delete(key("q:9:a.test"))
+        assert crawl.drain() == ["2", "3"]
+        assert balanced(crawl.frontier)
+
+    def test_a_host_that_cannot_be_read_keeps_its_pages_unseen(self, crawl: Crawl, key: Any) -> None:
+        later = pages("4", not_before_ms=crawl.clock() + 1_000)
+        crawl.add(*pages("1", host="b.test"))
+        admin.hset(key("hosts"), "a.test", "x")
+        admin.set(key("back:a.test"), "mine")
+        with pytest.raises(BadRecord, match=r"WRONGTYPE.*q:0:a\.test|hosts"):
+            crawl.add(*pages("1", "2"), *later, *pages("3", host="b.test"))
+        assert crawl.counts.added == 2
+        admin.delete(key("back:a.test"))
+        assert crawl.add(*pages("1", "2"), *later, *pages("3", host="b.test")) == 3
+        crawl.clock.wait(2)
+        assert sorted(to_the_end(crawl, 3)) == ["1", "1", "2", "3", "4"]
+        assert balanced(crawl.frontier)
+
     def test_a_bucket_that_cannot_be_split_loses_nothing(self, crawl: Crawl, key: Any) -> None:
         admin.set(key("seen:1"), "mine")
         crawl.add(*many(200))
@@ -213,6 +236,16 @@ class TestLostHosts:
         assert sorted(names([lease]) + to_the_end(crawl)) == ["0", "1", "2", "3", "4", "x", "y"]
         assert crawl.frontier.finished() is Finish.FINISHED
 
+    def test_those_queued_behind_others_count_once(self, crawl: Crawl, key: Any) -> None:
+        crawl.frontier.close_producer(crawl.frontier.open_producer("seeds"))
+        for number in range(5):
+            crawl.add(*pages(str(number)))
+        admin.delete(key("ready"))
+        assert crawl.lease() == []
+        assert crawl.counts.ready == 5
+        assert len(to_the_end(crawl)) == 5
+        assert crawl.frontier.finished() is Finish.FINISHED
+
     def test_many_are_found_in_pieces(self, crawl: Crawl, key: Any) -> None:
         crawl.add(*(page for number in range(1_000) for page in pages("1", host=f"h{number}.test")))
         admin.delete(key("ready"))
@@ -263,6 +296,26 @@ class TestLostHosts:
         assert crawl.counts.ready == 0
 
 
+class TestQueues:
+    """Pages of others, taken in the same step, are not lost to a key that is not ours."""
+
+    @pytest.mark.parametrize("part", ["q:0:a.test", "back:a.test"])
+    def test_other_hosts_go_on(self, crawl: Crawl, key: Any, part: str) -> None:
+        crawl.add(*pages("x", "y", host="b.test"), *pages("1", "2"))
+        if part == "back:a.test":
+            crawl.frontier.release([lease.token for lease in crawl.lease(9)])
+        admin.rename(key(part), key("saved"))
+        admin.set(key(part), "mine")
+        others = crawl.lease(9)
+        assert sorted(names(others)) == ["x", "y"]
+        crawl.done(*others)
+        with pytest.raises(BadRecord, match="WRONGTYPE"):
+            crawl.lease(9)
+        admin.rename(key("saved"), key(part))
+        assert sorted(names(crawl.lease(9))) == ["1", "2"]
+        assert balanced(crawl.frontier)
+
+
 DAMAGE: dict[str, Callable[[Callable[[str], str]], object]] = {
     "a batch that is no range": lambda key: admin.hset(key("batches"), admin.hkeys(key("batches"))[0], "1"),
     "a batch without end": lambda key: admin.hset(key("batches"), admin.hkeys(key("batches"))[0], "1,99999999"),
@@ -276,9 +329,11 @@ DAMAGE: dict[str, Callable[[Callable[[str], str]], object]] = {
     "a worker": lambda key: admin.hset(key("workers"), "w1", "x"),
     "a worker's numbers": lambda key: admin.hset(key("workers"), "w1", b"\x95\xa1a\xa1b\xa1c\xa1d\xa1e"),
     "a foreign worker": lambda key: admin.hset(key("workers"), b"\xff\xfe", "x"),
+    "a host's numbers": lambda key: admin.hset(key("hosts"), "a.test", b"\x95\x01\x01\x01\x01\xa1x"),
     "a foreign host": lambda key: admin.hset(key("hosts"), b"\xff\xfe", "x"),
     "a foreign place": lambda key: admin.zadd(key("ready"), {b"\x00\x00\x00\x01\xff\xfe": 1}),
     "a place cut short": lambda key: cut(key("ready"), 0, 3),
+    "a foreign place, far away": lambda key: admin.zadd(key("ready"), {b"\x00\x00\x00\x63c.test": 9e15}),
     "every place": lambda key: [cut(key("ready"), 0, 3) for _ in "ab"],
     "a worker's hands": lambda key: admin.sadd(key("held:w1"), b"\xff", "x"),
     "what lapses": lambda key: admin.delete(key("expiry")),
@@ -307,6 +362,8 @@ def test_a_damaged_row_stops_nothing(crawl: Crawl, key: Any, what: str) -> None:
     crawl.add(*many(6), *pages("x", host="b.test"))
     held = crawl.lease(2)
     DAMAGE[what](key)
+    assert {host.name for host in frontier.hosts()} >= {"a.test", "b.test"}
+    assert frontier.host("a.test").name == "a.test"
     crawl.settle(Done("redirect"), *held)
     if not frontier.close_producer(token):
         frontier.close_producer(frontier.open_producer("w1/seeds"))

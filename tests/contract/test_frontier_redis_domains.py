@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from crawler.frontier.domain import domain_of
 from crawler.frontier.redis import RedisFrontier
@@ -49,6 +50,14 @@ def test_it_is_exact_over_shards(tmp_path: Path) -> None:
             if not left:
                 break
         assert one.counts().done == 80
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_large_call_gives_one_of_each_host(tmp_path: Path, shards: int) -> None:
+    with open_redis(tmp_path, msgspec.structs.replace(CAPPED, per_domain=9), FakeClock(), shards=shards) as one:
+        one.add(requests(4, 2))
+        assert Counter(found.host for found in lease(one, 200)).most_common(1)[0][1] == 1
+        assert len(lease(one, 200)) == 8
 
 
 def test_what_others_leased_without_a_cap_counts_as_soon_as_there_is_one(tmp_path: Path) -> None:

@@ -81,10 +81,12 @@ class Leasing:
         """What was given, and the ends of those whose record was damaged: they must not come round for ever."""
         asker = self._askers.setdefault(worker, _Asker(self._shards.count))
         if self._shards.count == 1:
-            # In pieces, so that nobody waits for long meanwhile: one trip all the same.
-            pieces = [(0, min(count, CALL_MAX))]
-            if count > CALL_MAX:
-                pieces.append((0, min(count, LEASE_MAX) - CALL_MAX))
+            # In pieces, so that nobody waits for long meanwhile: one trip all the same. With a cap by domain in one,
+            # which gives one request of a host at most (rule 16).
+            count, piece = min(count, LEASE_MAX), LEASE_MAX if self._shards.rules.per_domain else CALL_MAX
+            pieces = [(0, min(count, piece))]
+            if count > piece:
+                pieces.append((0, count - piece))
             return _told(self._ask(asker, pieces, worker, request_id, suspects=True))
         answers = self._lease_many(asker, min(count, LEASE_MAX), worker, request_id)
         asker.answered = request_id
@@ -129,7 +131,7 @@ class Leasing:
         more = [
             shard
             for (shard, asked), answer in zip(portions, answers, strict=True)
-            if (answer.given == asked if asked > 0 else answer.due_ms == 0)
+            if (answer.given == asked and not self._shards.rules.per_domain if asked > 0 else answer.due_ms == 0)
         ]
         if missing > 0 and more:
             # The same request_id would be a repeat where it gave something: the second round has one of its own.

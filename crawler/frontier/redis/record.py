@@ -127,6 +127,8 @@ def unpack_host(packed: bytes) -> dict[str, Any]:
         values = _hosts.decode(packed)
     except UNREADABLE as error:
         raise BadRecord(f"damaged host record: {error}") from None
+    if any(isinstance(value, str) for value in values[: len(HOST) - 1]):  # the last is a name
+        raise BadRecord("damaged host record: text where numbers stand")
     return dict.fromkeys(HOST, 0) | dict(zip(HOST, values, strict=False))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from crawler.frontier.host import with_times
 from crawler.frontier.policy import ms, parse_token
 from crawler.frontier.sqlite.step import HELD_BY_SERIAL, Held, Step, encode_list
-from crawler.frontier.sqlite.tidying import look_at_clock
+from crawler.frontier.sqlite.tidying import look_at_clock, set_back
 from crawler.model import Bury, Done, Retry, Settlement
 
 _EXTEND = "UPDATE lease SET expires_ms = ? WHERE serial IN (SELECT value FROM json_each(?))"
@@ -15,6 +15,7 @@ _EXTEND = "UPDATE lease SET expires_ms = ? WHERE serial IN (SELECT value FROM js
 
 def settle(step: Step, settlements: Sequence[Settlement]) -> tuple[str, ...]:
     """Returns the stale tokens."""
+    set_back(step)
     current = _current(step, (one.token for one in settlements))
     stale = []
     for one in settlements:
@@ -64,6 +65,7 @@ def _settle_page(step: Step, held: Held, request: int, outcome: Done | Retry | B
 
 def fetched(step: Step, tokens: Sequence[str], seconds: Sequence[float]) -> None:
     """The delays of these leases' hosts start now."""
+    set_back(step)
     current = _current(step, tokens)
     took: dict[str, int] = {}
     for token, took_ms in with_times(tokens, seconds):
@@ -79,6 +81,7 @@ def fetched(step: Step, tokens: Sequence[str], seconds: Sequence[float]) -> None
 
 def release(step: Step, tokens: Sequence[str]) -> None:
     """Give back unstarted."""
+    set_back(step)
     for held in _current(step, tokens).values():
         host = step.end_lease(held)
         if not held.fetched:

@@ -24,6 +24,14 @@ def look_at_clock(step: Step) -> None:
     db.execute(sql, (now - 2 * lease_ms, now))
 
 
+def set_back(step: Step) -> None:
+    """The part of it that comes before any wait begins."""
+    totals, now, lease_ms = step.totals, step.now, ms(step.rules.lease_s)
+    if clock(totals.asked_ms, now, lease_ms) is Clock.BACK:
+        _clock_set_back(step, totals.asked_ms - now)
+        totals.grace_ms, totals.asked_ms = now + lease_ms, now
+
+
 def _clock_set_back(step: Step, back_ms: int) -> None:
     """Keep what remains of every wait. Cost: in proportion to hosts and delayed requests; but it happens rarely."""
     for column in ("next_ms", "paused_ms", "due_ms", "ready_ms"):

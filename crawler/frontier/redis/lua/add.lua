@@ -139,6 +139,16 @@ local function make_hosts(wanted)
     for _, name in ipairs(ordered) do host_made(name) end
 end
 
+local function take_off(begun, later, why)
+    -- Their hosts cannot be read. Returns how many rows these are.
+    local failed = 0
+    for _, queue in ipairs(begun) do
+        call('DEL', queue[1])
+        T.ready, failed = T.ready - #queue[5], failed + refuse(queue[1], queue[5], why)
+    end
+    return failed + (#later > 0 and refuse(P .. 'hosts', later, why) or 0)
+end
+
 local function entry_of_row(i)
     local row = rows[i]
     return {T.number + i, row[4], row[5], 0, 0, names[row[1]], row[7]}
@@ -149,7 +159,10 @@ local function enqueue()
     local queues, later = sorted_out()
     local begun, wanted, failed = push(queues)
     for _, i in ipairs(later) do wanted[names[rows[i][1]]] = true end
-    if #begun + #later > 0 then make_hosts(wanted) end
+    if #begun + #later > 0 then
+        local made, why = pcall(make_hosts, wanted)
+        if not made then return failed + take_off(begun, later, why) end
+    end
     for _, queue in ipairs(begun) do
         local host, priority = hosts[queue[2]], queue[3]
         if not has_bit(host[MASK], priority) then host[MASK] = host[MASK] + 2 ^ priority end

@@ -160,8 +160,15 @@ function prepare_domains()
 end
 end
 
-local give_ready
+local give_ready, spoiled -- the error of a queue that is not ours
 do
+local function take_first(name, host)
+    -- What it would end the script with, others would have been taken already that nobody leased.
+    local fine, entry, known = pcall(take_ready, name, host, robots_known)
+    if fine then return entry, known end
+    spoiled = spoiled or type(entry) == 'table' and entry or redis.error_reply(tostring(entry))
+end
+
 local function give_by_domain()
     -- One of each due host whose domain has room.
     local more, left = #domains.due > SCAN_MAX, count
@@ -170,7 +177,7 @@ local function give_by_domain()
         local host = hosts[name]
         if not misplaced(name, host) and name ~= T.drain_host and host[READY] > 0 and room(host) > 0 and domain_room(host) then
             host_made(name)
-            local entry, known = take_ready(name, host, robots_known)
+            local entry, known = take_first(name, host)
             if entry then
                 give(name, host, entry, known)
                 domains.flying[host[X.DOMAIN]] = domains.flying[host[X.DOMAIN]] + 1
@@ -205,7 +212,7 @@ function give_ready()
             if not hosts[name] then hosts[name] = rescued(name) end
             local host = host_made(name)
             if not misplaced(name, host) and host[READY] > 0 and room(host) > 0 then
-                local entry, known = take_ready(name, host, robots_known)
+                local entry, known = take_first(name, host)
                 if entry then
                     give(name, host, entry, known)
                     left = new.bytes < CALL_BYTES_MAX and left - 1 or 0
@@ -378,6 +385,10 @@ else
 end
 save_new()
 save_hosts()
+if spoiled and #new.serials == 0 then
+    save_all()
+    return spoiled
+end
 local problem = #new.serials == 0 and find_lost()
 if problem then return problem end
 return answer(#new.serials == count and now or next_due())

@@ -38,10 +38,14 @@ local function has_bit(mask, priority)
 end
 
 local function count_ready(name, host)
-    -- What there is now, those too that were queued behind others and not counted.
+    -- What there is now, those too that were queued behind others and not counted. A queue that is not ours counts as
+    -- one: nothing may fail here, and whoever takes from it says so.
     local ready = host[BACK]
     for priority = 0, PRIORITY_MAX do
-        if has_bit(host[MASK], priority) then ready = ready + call('LLEN', queue_of(name, priority)) end
+        if has_bit(host[MASK], priority) then
+            local length = redis.pcall('LLEN', queue_of(name, priority))
+            ready = ready + (type(length) == 'number' and length or 1)
+        end
     end
     host[READY] = ready
 end
@@ -115,7 +119,7 @@ function take_ready(name, host, accept)
             if host[MASK] > 0 then return take_ready(name, host, accept) end
         end
         if not taken then
-            T.ready, host[READY], host[MASK] = T.ready - host[READY], 0, 0 -- a queue that somebody took away
+            T.ready, host[READY], host[MASK] = max(0, T.ready - host[READY]), 0, 0 -- a queue that somebody took away
             return nil
         end
     elseif back then

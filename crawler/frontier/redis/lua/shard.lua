@@ -147,10 +147,17 @@ function pack_host(host)
     return array(last) .. encode(unpack(host, 1, last))
 end
 
+local function fields_of(raw)
+    -- Raises an error unless they are numbers, but for the last.
+    local host, sum = decode(raw), 0
+    for i = 1, min(#host, X.DOMAIN - 1) do sum = sum + host[i] end
+    return host
+end
+
 local function unpack_host(raw)
     -- nil for a damaged one.
-    local whole, host = pcall(decode, raw)
-    if not whole or type(host) ~= 'table' or #host < DUE_MS or #host > HOST_ALL then return nil end
+    local whole, host = pcall(fields_of, raw)
+    if not whole or #host < DUE_MS or #host > HOST_ALL then return nil end
     for i = #host + 1, #host > HOST_FIELDS and HOST_ALL or HOST_FIELDS do host[i] = 0 end
     return host
 end

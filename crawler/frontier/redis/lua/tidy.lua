@@ -124,7 +124,7 @@ local function recount(name)
     end
     host[READY], host[BACK], host[MASK] = ready + back, back, mask
     host[PLACED], host[IN_FLIGHT], host[ASKING] = 0, 0, 0
-    T.ready = T.ready + host[READY] - before
+    T.ready = max(0, T.ready + min(0, host[READY] - before)) -- `before` may be less than there was, never more
     return host[READY] > 0
 end
 
