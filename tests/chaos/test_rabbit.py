@@ -183,9 +183,9 @@ def test_a_broker_killed_and_started_again_has_what_it_confirmed(
         exchange.declare([Queue("store")])
         producer = Producer(exchange)
         got = set(take_all(consumer, 50))
-        broker.kill()
+        broker.process.kill()
         time.sleep(1)
-        broker.start()
+        broker.process.restart()
         confirmed = producer.confirmed
         wait_for(lambda: producer.confirmed > confirmed + 100)
         total = producer.stop()
@@ -315,13 +315,14 @@ def test_a_process_that_publishes_is_killed_and_what_returned_is_there(
 
 def test_tls_with_a_client_certificate() -> None:
     with RabbitServer(tls=True) as server:
-        files = {"ca_file": str(server.ca), "cert_file": str(server.client_cert), "key_file": str(server.client_key)}
+        names = {"ca_file": "ca.crt", "cert_file": "client.crt", "key_file": "client.key"}
+        files = {setting: str(server.home / name) for setting, name in names.items()}
         table = RabbitTable(**files)
         with RabbitExchange(parse(server.url, table), table, name="tls") as exchange:
             exchange.declare([Queue("store")])
             exchange.publish([message("1", text="x" * 300_000)])
             assert take_all(exchange, 1) == ["1"]
-        for wrong, told in (({}, "certificate is not trusted"), ({"ca_file": str(server.ca)}, "cert_file")):
+        for wrong, told in (({}, "certificate is not trusted"), ({"ca_file": files["ca_file"]}, "cert_file")):
             table = RabbitTable(**wrong)
             with (
                 RabbitExchange(parse(server.url, table), table, name="tls") as exchange,

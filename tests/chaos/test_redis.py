@@ -111,9 +111,9 @@ def test_kills_of_workers_and_server_lose_nothing_and_double_nothing(shop: Shop,
         killer.start()
         for number in range(1, SERVER_KILLS + 1):
             until(crawl, PAGES * number // (SERVER_KILLS + 3), HANG_S)
-            server.kill()
+            server.process.kill()
             time.sleep(dice.uniform(0.5, 1.0))
-            server.restart()
+            server.process.restart()
         killer.join(HANG_S)
         report = crawl.end()
 
@@ -150,11 +150,11 @@ def test_a_crawl_outlives_the_loss_of_a_primary_of_a_cluster(shop: Shop, tmp_pat
 
 def stall(server: RedisServer) -> None:
     """Unanswered for 3 s, gone for 3 s, back again."""
-    server.pause()
+    server.process.pause()
     time.sleep(3)
-    server.kill()
+    server.process.kill()
     time.sleep(3)
-    server.restart()
+    server.process.restart()
 
 
 def forget_scripts(server: RedisServer) -> None:

@@ -89,9 +89,9 @@ def cut_off(rabbit: RabbitServer) -> None:
 
 
 def kill_broker(rabbit: RabbitServer) -> None:
-    rabbit.kill()
+    rabbit.process.kill()
     time.sleep(1)
-    rabbit.start()
+    rabbit.process.restart()
 
 
 def alarm(rabbit: RabbitServer) -> None:
@@ -143,7 +143,7 @@ def test_a_storm_on_all_servers_leaves_each_store_with_each_page_once(site: Ngin
                 lambda: cut_off(rabbit),
                 lambda: kill_broker(rabbit),
                 lambda: alarm(rabbit),
-                postgres.restart,
+                postgres.process.restart,
                 lambda: cut_off(rabbit),
             ]
             for number, fault in enumerate(faults, 1):
@@ -175,10 +175,10 @@ def test_a_broker_that_is_away_for_a_minute_kills_no_worker(site: Nginx, tmp_pat
         started(tmp_path, site, redis, rabbit) as crawl,
     ):
         until(crawl, len(wanted) // 5, HANG_S)
-        rabbit.kill()
+        rabbit.process.kill()
         time.sleep(AWAY_S)
         assert crawl.running, crawl.errors[-3000:]
-        rabbit.start()
+        rabbit.process.restart()
         report = crawl.end()
         assert report["exit"] == 0, crawl.errors[-3000:]
         assert report["restarts"] == 0, crawl.errors[-3000:]

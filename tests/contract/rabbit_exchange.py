@@ -23,7 +23,7 @@ _names: dict[Path, str] = {}
 def shared_broker() -> RabbitServer:
     """Started when first asked for; ends with the process."""
     server = RabbitServer().start()
-    atexit.register(server.close)
+    atexit.register(server.stop)
     return server
 
 

@@ -373,9 +373,9 @@ def test_closing_leaves_no_socket_behind_though_the_broker_is_silent(tmp_path: P
     exchange.declare([Queue("a")])
     exchange.lease("a", 1, consumer="c1", request_id=request_id())
     assert _sockets() > before
-    server.pause()
+    server.process.pause()
     try:
         exchange.close()
         assert _sockets() == before
     finally:
-        server.resume()
+        server.process.resume()

@@ -96,7 +96,7 @@ def test_what_a_real_server_tells(open_wire: Open) -> None:
         assert len(check(wire)) == 3
         server.admin.config_set("maxmemory", "1gb")
         raised(SettingsError, lambda: check(wire), "set maxmemory-policy noeviction")
-        server.kill()
+        server.process.kill()
         raised(BackendError, lambda: check(wire), "does not answer")
 
 

@@ -34,8 +34,8 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def server(running: RedisServer) -> RedisServer:
-    if not running.alive:
-        running.restart()
+    if not running.process.alive:
+        running.process.restart()
     running.flush()
     return running
 
@@ -209,19 +209,19 @@ def test_a_unix_socket_and_a_database(server: RedisServer, open_wire: Open) -> N
 def test_killed_and_restarted(own: RedisServer, open_wire: Open) -> None:
     wire = open_wire(own.url)
     wire.run(ADD, KEY, 1)
-    own.kill()
+    own.process.kill()
     raised(BackendError, lambda: wire.run(ADD, KEY, 1), "does not answer", "redis://crawler:***@127.0.0.1")
     broke = wire.epoch()
     assert broke > 0
     raised(BackendError, lambda: wire.run(ADD, KEY, 1), "Connection refused")
     assert wire.epoch() == broke
-    own.restart()
+    own.process.restart()
     assert wire.run(ADD, KEY, 1) in (1, 2)
     assert wire.epoch() > broke
 
 
 def test_killed_before_it_was_ever_reached(own: RedisServer, open_wire: Open) -> None:
-    own.kill()
+    own.process.kill()
     wire = open_wire(own.url)
     raised(BackendError, lambda: wire.run(ECHO, KEY, 1), "Connection refused")
     socket_wire = open_wire(f"redis+unix://{own.home}/gone.sock")
@@ -232,12 +232,12 @@ def test_killed_before_it_was_ever_reached(own: RedisServer, open_wire: Open) ->
 def test_a_server_that_answers_no_more(own: RedisServer, open_wire: Open) -> None:
     wire = open_wire(own.url, timeout_s=0.3)
     wire.run(ADD, KEY, 1)
-    own.pause()
+    own.process.pause()
     try:
         raised(BackendError, lambda: wire.run(ADD, KEY, 1), "does not answer: Timeout")
         raised(BackendError, lambda: wire.run(ADD, KEY, 1), "does not answer: Timeout")
     finally:
-        own.resume()
+        own.process.resume()
     assert patiently(lambda: wire.run(ADD, KEY, 0)) >= 1
     assert wire.epoch() > 0
 
@@ -376,13 +376,13 @@ def test_no_redis_there(open_wire: Open) -> None:
 
 def test_tls(open_wire: Open) -> None:
     with RedisServer(tls=True) as server, RedisServer(tls=True) as stranger:
-        mine = {"cert_file": str(server.client_cert), "key_file": str(server.client_key)}
-        assert open_wire(server.url, ca_file=str(server.ca), **mine).run(ADD, KEY, 1) == 1
-        wrong_ca = open_wire(server.url, ca_file=str(stranger.ca), **mine)
+        mine = {"cert_file": str(server.home / "client.crt"), "key_file": str(server.home / "client.key")}
+        assert open_wire(server.url, ca_file=str(server.home / "ca.crt"), **mine).run(ADD, KEY, 1) == 1
+        wrong_ca = open_wire(server.url, ca_file=str(stranger.home / "ca.crt"), **mine)
         raised(SettingsError, lambda: wrong_ca.run(ADD, KEY, 1), "certificate is not trusted", "[redis] ca_file")
         no_ca = open_wire(server.url, **mine)
         raised(SettingsError, lambda: no_ca.run(ADD, KEY, 1), "certificate is not trusted")
-        no_cert = open_wire(server.url, ca_file=str(server.ca))
+        no_cert = open_wire(server.url, ca_file=str(server.home / "ca.crt"))
         raised(SettingsError, lambda: no_cert.run(ADD, KEY, 1), "cert_file and key_file")
         plain = open_wire(server.url.replace("rediss:", "redis:"))
         raised(BackendError, lambda: plain.run(ADD, KEY, 1), "if it wants TLS, write rediss://")
@@ -400,12 +400,12 @@ def test_durable_waits_for_replicas(own: RedisServer, open_wire: Open, caplog: p
         wire.runs(ADD, [(KEY, (0,)), (KEY, (0,))], durable=True)
         assert wire.trips == before + 1
         assert caplog.records == []
-        replica.pause()
+        replica.process.pause()
         try:
             raised(BackendError, lambda: wire.run(ADD, KEY, 1, durable=True), "0 of 1 replicas", "in time")
             assert wire.run(ADD, KEY, 1) >= 3
         finally:
-            replica.resume()
+            replica.process.resume()
         assert patiently(lambda: wire.run(ADD, KEY, 0, durable=True)) >= 3
     until = time.monotonic() + 20
     while own.admin.role()[2]:
@@ -427,8 +427,8 @@ def test_listening_goes_on_after_an_outage(own: RedisServer, open_wire: Open) ->
     assert heard(messages) == ("", b"")
     assert wire.call(KEY, "PUBLISH", channel, "a\r\n") == 1
     assert heard(messages) == (channel, b"a\r\n")
-    own.kill()
-    own.restart()
+    own.process.kill()
+    own.process.restart()
     assert heard(messages) == ("", b"")
     assert patiently(lambda: wire.call(KEY, "PUBLISH", f"{channel}2", "b")) == 1
     assert heard(messages) == (f"{channel}2", b"b")

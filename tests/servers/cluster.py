@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 import redis
 
-from tests.servers.daemon import wait_until
+from tests.servers.daemon import undone, wait_until
 from tests.servers.redis import PASSWORDS, RedisServer
 
 SLOTS = 16_384
@@ -42,7 +41,7 @@ class ClusterSetup:
 
     @property
     def alive(self) -> list[RedisServer]:
-        return [server for server in self.servers if server.alive]
+        return [server for server in self.servers if server.process.alive]
 
     @property
     def primaries(self) -> list[RedisServer]:
@@ -74,7 +73,7 @@ class ClusterSetup:
 
     def kill(self, server: RedisServer) -> None:
         """SIGKILL. Its replica takes over after timeout_ms and about a second: wait_ok()."""
-        server.kill()
+        server.process.kill()
 
     def wait_ok(self, timeout_s: float = WAIT_S_MAX) -> None:
         """Until every node alive calls the cluster ok and sees all slots with nodes alive. Raises TimeoutError."""
@@ -88,13 +87,10 @@ class ClusterSetup:
 
     def start(self) -> Self:
         options = {"cluster-node-timeout": str(self.timeout_ms)} | dict(self.options)
-        try:
+        with undone(self.stop):
             for _ in range(self.nodes * (1 + self.replicas)):
                 self.servers.append(self._open.enter_context(RedisServer(options, cluster=True)))
             self._form()
-        except BaseException:
-            self.stop()
-            raise
         return self
 
     def _form(self) -> None:
@@ -127,9 +123,7 @@ class ClusterSetup:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -10,23 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import re
-import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
-from tests.servers.daemon import STOP_S_MAX, PortTaken, free_port
+from tests.servers.daemon import Daemon, free_port, on_free_ports, undone
 
-PORT_TRIES = 10
 START_S_MAX = 60.0
 """From its start to its first answer, crash recovery included."""
 USER = "crawler"
@@ -54,25 +49,11 @@ class PostgresServer:
     port: int = field(default=0, init=False)
     home: Path = field(init=False)
     """Its own directory: data, log, socket."""
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    process: Daemon = field(init=False)
 
     @property
     def data(self) -> Path:
         return self.home / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "postgres.log"
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise RuntimeError("start() first")
-        return self._process.pid
 
     @property
     def dsn(self) -> str:
@@ -94,19 +75,12 @@ class PostgresServer:
 
     def start(self) -> Self:
         self.home = Path(tempfile.mkdtemp(prefix="postgres-"))
-        try:
+        self.process = Daemon("postgres", self.home, self._answers, START_S_MAX, signal.SIGINT)
+        # A killed one leaves a small piece of System V shared memory, which its next start would remove.
+        self.process.last = f"ipcrm -m $(awk 'NR == 7 {{ print $2 }}' '{self.data}/postmaster.pid')"
+        with undone(self.stop):
             self._make()
-            for tried in range(1, PORT_TRIES + 1):
-                self.port = free_port()
-                try:
-                    self._start()
-                    break
-                except PortTaken:
-                    if tried == PORT_TRIES:
-                        raise
-        except BaseException:
-            self.stop()
-            raise
+            on_free_ports(self._start)
         return self
 
     def _make(self) -> None:
@@ -117,7 +91,7 @@ class PostgresServer:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         command = [str(programs() / "initdb"), "-D", str(self.data), "-U", USER, "-A", "scram-sha-256", "-E", "UTF8"]
         command += ["--pwfile", str(self.home / "password"), "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
-        made = subprocess.run(command, capture_output=True, check=False, text=True, **self._as_owner())
+        made = subprocess.run(command, cwd=self.home, capture_output=True, check=False, text=True, **_owner())
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stderr[-4000:]}")
         lines = {
@@ -125,6 +99,8 @@ class PostgresServer:
             "unix_socket_directories": f"'{self.home}'",
             # A killed process loses nothing without it; only a power loss would.
             "fsync": "off",
+            # In its own directory, so that a killed one leaves none in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
             "shared_buffers": "32MB",
             "max_connections": "20",
             **self.options,
@@ -132,95 +108,36 @@ class PostgresServer:
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = {value}\n" for name, value in lines.items())
 
-    def _as_owner(self) -> dict[str, Any]:
-        as_root: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        return {"cwd": self.home, "stdin": subprocess.DEVNULL, **(as_root if os.geteuid() == 0 else {})}
-
     def _start(self) -> None:
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [programs() / "postgres", "-D", self.data, "-p", str(self.port)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                **self._as_owner(),
-            )
-        until = time.monotonic() + START_S_MAX
-        while self.alive and time.monotonic() < until:
-            with contextlib.suppress(psycopg.OperationalError):
-                self.connect().close()
-                return
-            time.sleep(0.02)
-        self.kill()
-        words = self.log.read_text(errors="replace")[-4000:]
-        raise (PortTaken if "Address already in use" in words else RuntimeError)(f"postgres did not start: {words}")
+        self.port = free_port()
+        self.process.start(str(programs() / "postgres"), "-D", str(self.data), "-p", str(self.port), **_owner())
 
-    def terminate(self) -> None:
-        """SIGINT: a fast shutdown, which ends all connections. Files stay; restart() goes on from them."""
-        self._signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        """SIGKILL, as a machine's memory killer would; then its children are ended too."""
-        if not self.alive:
-            return
-        children = self._children()
-        os.kill(self.pid, signal.SIGKILL)
-        assert self._process is not None
-        self._process.wait()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        until = time.monotonic() + STOP_S_MAX
-        while any(Path(f"/proc/{child}/cwd").exists() for child in children) and time.monotonic() < until:
-            time.sleep(0.01)
-
-    def restart(self) -> None:
-        """Start again with the same port and files; ended in good order first if it runs."""
-        self.terminate()
-        self._start()
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            self.connect().close()
+            return True
+        return False
 
     def stop(self) -> None:
-        """End it and remove all it has made. Safe to repeat."""
-        self._signal(signal.SIGQUIT)
-        self._free_memory()
-        shutil.rmtree(self.home, ignore_errors=True)
+        """End it, in good order if it can be, and remove all it has made. Safe to repeat."""
+        self.process.end()
+        self.process.stop()
 
     def cpu_s(self) -> float:
         """CPU time of the server so far: of its first process, and of all that it started."""
         ticks = 0
-        for pid in (self.pid, *self._children()):
+        for pid in (self.process.pid, *self.process.children):
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += sum(map(int, fields[11:15] if pid == self.pid else fields[11:13]))
+                ticks += sum(map(int, fields[11:15] if pid == self.process.pid else fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
-
-    def _children(self) -> list[int]:
-        try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        except OSError:
-            return []
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None or not self.alive:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def _free_memory(self) -> None:
-        """A killed server leaves a small piece of System V shared memory, which its next start would remove."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return
-        if len(lines) > 6 and (found := re.search(r"(\d+)\s*$", lines[6])):
-            subprocess.run(["ipcrm", "-m", found[1]], check=False, stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _owner() -> dict[str, Any]:
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}

@@ -7,20 +7,18 @@ on a free port of loopback and on a socket in that directory, and is ended by it
 from __future__ import annotations
 
 import hashlib
-import shutil
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import redis
 
 from tests.servers.certificates import make_certificates
-from tests.servers.daemon import Daemon, PortTaken, free_port
+from tests.servers.daemon import PORT_TRIES, Daemon, free_port, on_free_ports, undone
 
-PORT_TRIES = 10
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 PASSWORDS = {user: f"{user}-password" for user in ("crawler", "admin", "replica", "sentinel")}
@@ -35,13 +33,32 @@ def access_list() -> str:
     return text
 
 
+def redis_daemon(home: Path, user: str) -> Daemon:
+    """For a server or a Sentinel that opens `redis.sock` in `home`; `user` is who asks whether it answers."""
+
+    def answers() -> bool:
+        # By its socket, not its port, which may be another server's.
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(5)
+            try:
+                wire.connect(str(home / "redis.sock"))
+                wire.sendall(f"AUTH {user} {PASSWORDS[user]}\r\nPING\r\n".encode())
+                with wire.makefile("rb") as answer:
+                    # Not so while it reads its log: LOADING.
+                    return [answer.readline() for _ in range(2)][-1] == b"+PONG\r\n"
+            except OSError:
+                return False
+
+    return Daemon("redis-server", home, answers)
+
+
 @dataclass
 class RedisServer:
     """`with RedisServer() as server: server.url` answers.
 
     `options` are further lines for redis.conf: {"appendfsync": "always", "save": '""'}; a value is written as it is.
-    `tls`: no plain port, and clients need `client_cert`. `replica_of`: a server without TLS. `cluster`: a node that
-    belongs to no cluster yet. Raises RuntimeError with Redis's own words when it does not start.
+    `tls`: no plain port, and clients need client.crt of `home`. `replica_of`: a server without TLS. `cluster`: a node
+    that belongs to no cluster yet. Raises RuntimeError with Redis's own words when it does not start.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -53,8 +70,8 @@ class RedisServer:
     bus_port: int = field(default=0, init=False)
     """Of a cluster's node."""
     home: Path = field(init=False)
-    """Its own directory: redis.conf, redis.acl, redis.log, redis.sock, appendonlydir."""
-    _daemon: Daemon | None = field(default=None, init=False)
+    """Its own directory: redis.conf, redis.acl, redis-server.log, redis.sock, appendonlydir."""
+    process: Daemon = field(init=False)
     _admin: redis.Redis | None = field(default=None, init=False)
 
     @property
@@ -71,30 +88,6 @@ class RedisServer:
         return self.home / "redis.sock"
 
     @property
-    def log(self) -> Path:
-        return self.home / "redis.log"
-
-    @property
-    def pid(self) -> int:
-        return self._running().pid
-
-    @property
-    def alive(self) -> bool:
-        return self._daemon is not None and self._daemon.alive
-
-    @property
-    def ca(self) -> Path:
-        return self.home / "ca.crt"
-
-    @property
-    def client_cert(self) -> Path:
-        return self.home / "client.crt"
-
-    @property
-    def client_key(self) -> Path:
-        return self.home / "client.key"
-
-    @property
     def admin(self) -> redis.Redis:
         """A client that may do everything, by socket; answers are bytes. Closed by stop()."""
         if self._admin is None:
@@ -107,9 +100,9 @@ class RedisServer:
         """A new client by port, with a client certificate where needed. The caller closes it."""
         if self.tls:
             settings = {
-                "ssl_ca_certs": str(self.ca),
-                "ssl_certfile": str(self.client_cert),
-                "ssl_keyfile": str(self.client_key),
+                "ssl_ca_certs": str(self.home / "ca.crt"),
+                "ssl_certfile": str(self.home / "client.crt"),
+                "ssl_keyfile": str(self.home / "client.key"),
             } | settings
         return redis.Redis.from_url(self.url_for(user), **settings)
 
@@ -119,35 +112,27 @@ class RedisServer:
 
     def start(self) -> Self:
         self.home = Path(tempfile.mkdtemp(prefix="redis-"))
-        try:
+        self.process = redis_daemon(self.home, "admin")
+        with undone(self.stop):
             if self.tls:
                 make_certificates(self.home)
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+            (self.home / "redis.acl").write_text(access_list(), encoding="utf-8")
+            fixed = self.port
+            on_free_ports(lambda: self._start(fixed or free_port()), 1 if fixed else PORT_TRIES)
         return self
 
-    def _start(self) -> None:
+    def _start(self, port: int) -> None:
+        self.port, self.bus_port = port, free_port() if self.cluster else 0
         config = self.home / "redis.conf"
-        (self.home / "redis.acl").write_text(access_list(), encoding="utf-8")
-        self._daemon = Daemon(self.home, (str(config),), f"AUTH admin {PASSWORDS['admin']}\r\n")
-        fixed = self.port
-        for tried in range(1, PORT_TRIES + 1):
-            self.port = fixed or free_port()
-            self.bus_port = free_port() if self.cluster else 0
-            lines = "".join(f"{name} {value}\n" for name, value in self._lines().items())
-            config.write_text((DEPLOY / "redis.conf").read_text(encoding="utf-8") + lines, encoding="utf-8")
-            try:
-                return self._daemon.start()
-            except PortTaken:
-                if fixed or tried == PORT_TRIES:
-                    raise
+        lines = "".join(f"{name} {value}\n" for name, value in self._lines().items())
+        config.write_text((DEPLOY / "redis.conf").read_text(encoding="utf-8") + lines, encoding="utf-8")
+        self.process.start("redis-server", str(config))
 
     def _lines(self) -> dict[str, str]:
         """What this server has in place of, or beyond, deploy/redis.conf."""
         lines = {
             "dir": str(self.home),
+            "unixsocket": str(self.socket),
             "masteruser": "replica",
             "masterauth": PASSWORDS["replica"],
             # Replicas that wait for others to copy together: 5 s of every test.
@@ -157,7 +142,7 @@ class RedisServer:
             lines |= {
                 "port": "0",
                 "tls-port": str(self.port),
-                "tls-ca-cert-file": str(self.ca),
+                "tls-ca-cert-file": str(self.home / "ca.crt"),
                 "tls-cert-file": str(self.home / "server.crt"),
                 "tls-key-file": str(self.home / "server.key"),
             }
@@ -169,48 +154,14 @@ class RedisServer:
             lines |= {"cluster-enabled": "yes", "cluster-port": str(self.bus_port)}
         return {**lines, **self.options}
 
-    def kill(self) -> None:
-        """SIGKILL, as a machine's memory killer would."""
-        self._running().kill()
-        self._disconnect()
-
-    def terminate(self) -> None:
-        """SIGTERM, an orderly shutdown. Files stay; restart() goes on from them."""
-        self._running().terminate()
-        self._disconnect()
-
-    def restart(self) -> None:
-        """Start again with the same port, settings and files; ended in good order first if it runs."""
-        self.terminate()
-        self._running().start()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and unanswered until resume()."""
-        self._running().pause()
-
-    def resume(self) -> None:
-        self._running().resume()
-
     def stop(self) -> None:
         """End it and remove its directory. Safe to repeat."""
-        self._disconnect()
-        if self._daemon is not None:
-            self._daemon.kill()
-        shutil.rmtree(self.home, ignore_errors=True)
-
-    def _running(self) -> Daemon:
-        if self._daemon is None:
-            raise RuntimeError("start() first")
-        return self._daemon
-
-    def _disconnect(self) -> None:
         if self._admin is not None:
             self._admin.close()
+        self.process.stop()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

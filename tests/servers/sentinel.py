@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import redis
 
-from tests.servers.daemon import Daemon, PortTaken, free_port, wait_until
-from tests.servers.redis import PASSWORDS, PORT_TRIES, RedisServer
+from tests.servers.daemon import Daemon, free_port, on_free_ports, undone, wait_until
+from tests.servers.redis import PASSWORDS, RedisServer, redis_daemon
 
 WAIT_S_MAX = 30.0
 """For the setup to be complete, and for a failover; it takes about two seconds."""
@@ -24,6 +22,7 @@ _CONFIG = """
 port {port}
 bind 127.0.0.1
 dir {home}
+unixsocket {home}/redis.sock
 user default {default}
 user crawler on >{password} resetchannels allchannels -@all +auth +hello +ping +subscribe +unsubscribe +psubscribe \
 +client|setname +sentinel|masters +sentinel|master +sentinel|get-master-addr-by-name +sentinel|sentinels \
@@ -64,23 +63,14 @@ class SentinelSetup:
         return f"redis+sentinel://crawler:{PASSWORDS['crawler']}@{hosts}/{self.name}/0"
 
     def start(self) -> Self:
-        try:
+        with undone(self.stop):
             self.primary = self._open.enter_context(RedisServer(self.options))
             self.replica = self._open.enter_context(RedisServer(self.options, replica_of=self.primary))
             wait_until(
                 lambda: self.replica.admin.info("replication")["master_link_status"] == "up", "replica", WAIT_S_MAX
             )
-            for tried in range(1, PORT_TRIES + 1):
-                try:
-                    self._start_sentinels(3)
-                    break
-                except PortTaken:
-                    if tried == PORT_TRIES:
-                        raise
+            on_free_ports(lambda: self._start_sentinels(3))
             wait_until(lambda: all(map(self._complete, self.ports)), "Sentinels", WAIT_S_MAX)
-        except BaseException:
-            self.stop()
-            raise
         return self
 
     def _start_sentinels(self, count: int) -> None:
@@ -107,13 +97,12 @@ class SentinelSetup:
                 if other != port:
                     text += f"sentinel known-sentinel {self.name} 127.0.0.1 {other} {other_id}\n"
             config.write_text(text, encoding="utf-8")
-            daemon = Daemon(home, (str(config), "--sentinel"), f"AUTH crawler {PASSWORDS['crawler']}\r\n")
-            self.sentinels.append(daemon)
-            daemon.start()
+            self.sentinels.append(redis_daemon(home, "crawler"))
+            self.sentinels[-1].start("redis-server", str(config), "--sentinel")
 
     def kill_primary(self) -> None:
         """SIGKILL. The replica is promoted down_after_ms and about a second later: wait_for_failover()."""
-        self.primary.kill()
+        self.primary.process.kill()
 
     def wait_for_failover(self, timeout_s: float = WAIT_S_MAX) -> RedisServer:
         """Until all Sentinels name the replica as primary and it accepts writes: the two have changed places.
@@ -143,8 +132,7 @@ class SentinelSetup:
 
     def _end_sentinels(self) -> None:
         for sentinel in self.sentinels:
-            sentinel.kill()
-            shutil.rmtree(sentinel.home, ignore_errors=True)
+            sentinel.stop()
         self.sentinels.clear()
 
     def stop(self) -> None:
@@ -155,7 +143,5 @@ class SentinelSetup:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

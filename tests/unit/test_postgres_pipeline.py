@@ -481,14 +481,14 @@ def test_a_server_that_restarts_and_is_killed_loses_nothing() -> None:
     with PostgresServer({"max_connections": "4", "superuser_reserved_connections": "0"}) as server:
         with opened(server.dsn) as pipeline:
             pipeline.store([message(1, b"{}")])
-            server.kill()
+            server.process.kill()
             with pytest.raises(Unavailable):
                 pipeline.store([message(2, b"{}")])
             with pytest.raises(Unavailable, match=rf"127.0.0.1:{server.port}"):
                 Postgres(dsn=server.dsn)
-            server.restart()
+            server.process.restart()
             pipeline.store([message(2, b"{}")])
-            server.restart()
+            server.process.restart()
             with pytest.raises(Unavailable):
                 pipeline.store([message(3, b"{}")])
             pipeline.store([message(3, b"{}")])

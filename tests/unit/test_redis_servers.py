@@ -129,7 +129,7 @@ def test_the_configuration_is_what_the_crawler_asks_for(server: RedisServer, cra
 @pytest.mark.parametrize("appendfsync", ["everysec", "always"])
 def test_what_was_written_outlives_a_killed_server(appendfsync: str) -> None:
     with RedisServer({"appendfsync": appendfsync}) as server:
-        port, pid = server.port, server.pid
+        port, pid = server.port, server.process.pid
         with server.client() as crawler:
             for number in range(200):
                 crawler.rpush("crawler:l", number)
@@ -137,29 +137,29 @@ def test_what_was_written_outlives_a_killed_server(appendfsync: str) -> None:
             until = time.monotonic() + 10
             while appendfsync == "everysec" and server.admin.info("persistence")["aof_buffer_length"]:
                 assert time.monotonic() < until
-        server.kill()
+        server.process.kill()
         with pytest.raises(redis.exceptions.ConnectionError):
             server.client(retry=None).ping()
-        server.restart()
+        server.process.restart()
         assert (server.port, server.admin.llen("crawler:l")) == (port, 200)
-        server.restart()
+        server.process.restart()
         assert server.admin.llen("crawler:l") == 200
-        assert server.pid != pid
+        assert server.process.pid != pid
         home = server.home
     assert not home.exists()
-    assert not server.alive
+    assert not server.process.alive
 
 
 def test_a_paused_server_is_silent_and_forgets_nothing() -> None:
     with RedisServer() as server, server.client(socket_timeout=0.2, retry=None) as crawler:
         crawler.hset("crawler:h", "f", 1)
-        server.pause()
+        server.process.pause()
         with pytest.raises(redis.exceptions.TimeoutError):
             crawler.hget("crawler:h", "f")
-        server.resume()
+        server.process.resume()
         assert server.admin.hget("crawler:h", "f") == b"1"
-        server.pause()
-    assert not server.alive
+        server.process.pause()
+    assert not server.process.alive
 
 
 def write_without_end(client: redis.Redis) -> None:
@@ -188,7 +188,7 @@ def test_tls_asks_for_a_client_certificate() -> None:
         ):
             stranger.ping()
         with (
-            server.client(ssl_ca_certs=str(server.client_cert), retry=None) as misled,
+            server.client(ssl_ca_certs=str(server.home / "client.crt"), retry=None) as misled,
             pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"),
         ):
             misled.ping()
@@ -230,7 +230,7 @@ def test_a_cluster_answers_for_all_slots_also_without_one_primary() -> None:
             cluster.wait_ok()
             assert cluster.owner(keys[0]) is not owner
             assert all(crawler.hget(key, "f") == b"1" for key in keys)
-            owner.restart()
+            owner.process.restart()
             cluster.wait_ok()
         cluster.flush()
         assert all(server.admin.dbsize() == 0 for server in cluster.primaries)
