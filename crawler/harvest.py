@@ -87,8 +87,7 @@ def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits, manners: M
 
     Raises SiteError: `nesting` (a parser would take too long); and SpiderError: `spider_method` (there is none of that
     name), `spider_exception` (with the traceback), `spider_yield` (neither Item nor Request), `spider_item` and
-    `spider_request` (one that cannot be sent), `message_max` (its items of one kind are too large together); and
-    MemoryError."""
+    `spider_request` (one that cannot be sent), `message_max` (its items of one kind are too large together)."""
     if too_deep(page.body) and page.kind == "html":
         raise SiteError("nesting", f"elements more than {NESTING_MAX:,} deep in each other", final=True)
     basket = _Basket(spider, page, scope, limits)
@@ -106,7 +105,7 @@ def harvest(spider: Spider, page: Page, scope: Scope, limits: Limits, manners: M
                 raise SpiderError(
                     "spider_yield", f"{_named(spider, method)} yielded {_shown(thing)}: not an Item or Request"
                 )
-    except (SpiderError, MemoryError):
+    except SpiderError:
         raise
     except (Exception, SystemExit):
         raise SpiderError("spider_exception", traceback.format_exc()) from None

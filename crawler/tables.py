@@ -224,8 +224,8 @@ class WorkerTable(Table, frozen=True, kw_only=True):
     parse_max_s: TimeoutSeconds = 30.0
     """Seconds; a process that parses one page for longer is ended."""
     memory_bytes_max: Count = 2_000_000_000
-    """Bytes that a worker process may have in all; one that would have more while it parses a page is ended, as by
-    parse_max_s. 0: no limit. On Linux."""
+    """Bytes that a worker process may have in all. A page whose parse would take more is buried as spider_exception; a
+    worker whose memory stays full is ended, and its page tried by another. 0: no limit. On Linux."""
     grace_s: Seconds = 10.0
     """Seconds that a draining worker has to finish what is in flight."""
 

@@ -65,16 +65,48 @@ def test_poison_pages_are_buried_and_nothing_else_is(shop: Shop, tmp_path: Path)
 BOMB = "<p>" + "".join(f"<b id={number}>" for number in range(100)) + "<p>x" * 600_000
 
 
-def test_a_page_that_takes_all_memory_ends_its_worker_and_is_buried(shop: Shop, tmp_path: Path) -> None:
+def test_a_page_that_takes_all_memory_is_buried_and_ends_nobody(shop: Shop, tmp_path: Path) -> None:
     (url,) = (url for url in shop.urls() if url.endswith("/p/7.html"))
     (file,) = (tmp_path / "site").rglob("p/7.html")
     file.write_text(BOMB)
     arguments = [*shop.seeds(), "-w", "2", "--delay", "0", "--per-host", "0"]
     crawl = Crawl(tmp_path, [*arguments, "--set", "worker.memory_bytes_max=600_000_000"])
     report = crawl.run()
-    assert {letter.request.url: (letter.reason, letter.crashes) for letter in crawl.dead()} == {url: ("crashed", 3)}
-    stored = urls_of_jsonl(tmp_path / "out.jsonl")
+    (letter,) = crawl.dead()
+    assert (letter.request.url, letter.reason, letter.crashes) == (url, "spider_exception", 0)
+    assert "MemoryError" in letter.detail
+    assert_all_but(url, shop, tmp_path)
+    assert (report["exit"], report["restarts"]) == (0, 0)
+
+
+LEAK = """
+from crawler.spiders.pages import Pages
+
+taken = []
+
+
+class Leaking(Pages):
+    name = "leaking"
+
+    def parse(self, page):
+        taken.append(bytes(5_000_000))
+        yield from super().parse(page)
+"""
+
+
+def test_a_worker_whose_memory_is_full_is_ended_and_no_page_is_blamed(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "leaking.py").write_text(LEAK)
+    arguments = [*shop.seeds(), "--spider", "leaking.py:Leaking", "-w", "2", "--delay", "0", "--per-host", "0"]
+    crawl = Crawl(tmp_path, [*arguments, "--set", "worker.memory_bytes_max=700_000_000"])
+    report = crawl.run()
+    assert crawl.dead() == ()
+    assert_all_but("", shop, tmp_path)
+    assert report["exit"] == 0
+    assert report["restarts"] >= 2
+    assert "worker.memory_bytes_max" in crawl.errors
+
+
+def assert_all_but(url: str, shop: Shop, home: Path) -> None:
+    stored = urls_of_jsonl(home / "out.jsonl")
     assert set(stored) == set(shop.urls()) - {url}
     assert set(stored.values()) == {1}
-    assert report["exit"] == 0
-    assert "worker.memory_bytes_max" in crawl.errors
