@@ -16,7 +16,7 @@ from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 from crawler.error import BackendError, CrawlError
 from crawler.exchange.rabbit.address import Address
 from crawler.exchange.rabbit.failure import reason
-from crawler.exchange.rabbit.link import tls_context
+from crawler.exchange.rabbit.link import parameters
 from crawler.tables import RabbitTable
 
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # what it has to tell comes as our errors
@@ -37,7 +37,7 @@ class Direct:
             self.where = f"{host}:{port}"
             try:
                 with self.told():
-                    self._connection = pika.BlockingConnection(_parameters(address, table, host, port, name))
+                    self._connection = pika.BlockingConnection(parameters(address, table, host, port, name))
                     self.channel: Any = self._connection.channel()
                 return
             except BackendError as error:
@@ -66,18 +66,3 @@ class Direct:
         with suppress(AMQPError, OSError):
             if self._connection.is_open:
                 self._connection.close()
-
-
-def _parameters(address: Address, table: RabbitTable, host: str, port: int, name: str) -> pika.ConnectionParameters:
-    return pika.ConnectionParameters(
-        host=host,
-        port=port,
-        virtual_host=address.vhost,
-        credentials=pika.PlainCredentials(address.user, address.password),
-        heartbeat=table.heartbeat_s,
-        ssl_options=pika.SSLOptions(tls_context(table), host) if address.tls else None,
-        socket_timeout=table.connect_s,
-        stack_timeout=table.connect_s,
-        blocked_connection_timeout=None,
-        client_properties={"connection_name": name},
-    )

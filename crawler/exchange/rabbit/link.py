@@ -126,7 +126,7 @@ class Link:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         way = connection_class.create_connection(
-            [self._parameters(host, port)],
+            [parameters(self._address, self._table, host, port, self._name)],
             on_done=lambda made: None if answer.done() else answer.set_result(made),
             custom_ioloop=loop,
         )
@@ -156,20 +156,6 @@ class Link:
             self._up.set()
         else:
             raise self._why
-
-    def _parameters(self, host: str, port: int) -> pika.ConnectionParameters:
-        address, table = self._address, self._table
-        return pika.ConnectionParameters(
-            host=host,
-            port=port,
-            virtual_host=address.vhost,
-            credentials=pika.PlainCredentials(address.user, address.password),
-            heartbeat=table.heartbeat_s,
-            ssl_options=pika.SSLOptions(tls_context(table), host) if address.tls else None,
-            socket_timeout=table.connect_s,
-            stack_timeout=table.connect_s,
-            client_properties={"connection_name": self._name},
-        )
 
     def _closed(self, connection: Any, error: BaseException) -> None:
         if connection is not self._connection:
@@ -216,6 +202,21 @@ async def _end(connection: Any) -> None:
         connection._adapter_disconnect_stream()
         await asyncio.sleep(0.01)  # pika closes the socket in a later turn of the loop
     await asyncio.sleep(0)
+
+
+def parameters(address: Address, table: RabbitTable, host: str, port: int, name: str) -> pika.ConnectionParameters:
+    """Of a connection to one of the address's hosts; `name`: as administrators see it."""
+    return pika.ConnectionParameters(
+        host=host,
+        port=port,
+        virtual_host=address.vhost,
+        credentials=pika.PlainCredentials(address.user, address.password),
+        heartbeat=table.heartbeat_s,
+        ssl_options=pika.SSLOptions(tls_context(table), host) if address.tls else None,
+        socket_timeout=table.connect_s,
+        stack_timeout=table.connect_s,
+        client_properties={"connection_name": name},
+    )
 
 
 def tls_context(table: RabbitTable) -> ssl.SSLContext:

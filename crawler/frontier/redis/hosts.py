@@ -39,8 +39,7 @@ class Hosts:
         self._generations: dict[int, int] = {}  # as last seen, by shard
 
     def one(self, name: str, now: int | None) -> Host:
-        """`now`: None for the server's. One trip, two the first time or where a request waits whose priority is not 0:
-        each worker asks for each host it meets."""
+        """`now`: None for the server's. One trip, two the first time and where priorities other than 0 wait."""
         shard = self._shards.of(name)
         key = self._shards.key(shard)
         while True:
@@ -59,10 +58,7 @@ class Hosts:
             if number == known:
                 break
             self._generations[shard] = number
-        try:
-            record = unpack_host(packed) if packed is not None else _NEVER_MET
-        except BadRecord:
-            record = _NEVER_MET
+        record = _record(packed)
         if record is _NEVER_MET:
             return Host(name=name)
         usual_only = record["mask"] in (0, 1)
@@ -108,12 +104,7 @@ class Hosts:
         return [name for *_, name in sorted(turns)]
 
     def _records(self, shard: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """A damaged one is that of a host never met."""
-        for name, packed in self._reading.hash(shard, "hosts"):
-            try:
-                yield name, unpack_host(packed)
-            except BadRecord:
-                yield name, _NEVER_MET
+        return ((name, _record(packed)) for name, packed in self._reading.hash(shard, "hosts"))
 
     def _rows(self, shard: int) -> Iterator[_Row]:
         records = self._records(shard)
@@ -136,6 +127,14 @@ class Hosts:
             _Row(name, host, host["back"] + sum(islice(lengths, len(some))))
             for (name, host), some in zip(records, queues, strict=True)
         ]
+
+
+def _record(packed: bytes | None) -> dict[str, Any]:
+    """A damaged one is that of a host never met."""
+    try:
+        return _NEVER_MET if packed is None else unpack_host(packed)
+    except BadRecord:
+        return _NEVER_MET
 
 
 def _priorities(mask: int) -> list[int]:

@@ -129,15 +129,20 @@ class Leasing:
         answers = self._ask(asker, portions, worker, request_id, suspects=False, allowed=allowed)
         missing = wanted - sum(answer.given for answer in answers)
         more = [
-            shard
-            for (shard, asked), answer in zip(portions, answers, strict=True)
-            if (answer.given == asked and not self._shards.rules.per_domain if asked > 0 else answer.due_ms == 0)
+            shard for (shard, asked), answer in zip(portions, answers, strict=True) if self._has_more(asked, answer)
         ]
         if missing > 0 and more:
             # The same request_id would be a repeat where it gave something: the second round has one of its own.
             again = _portions(more, min(missing, CALL_MAX), missing)
             answers += self._ask(asker, again, worker, _second(request_id), suspects=False, allowed=allowed)
         return answers
+
+    def _has_more(self, asked: int, answer: Answer) -> bool:
+        """Whether a shard is worth asking again. With a cap by domain one that gave something is not: a second time
+        would give a host two requests in one call (rule 16)."""
+        if asked <= 0:
+            return answer.due_ms == 0
+        return answer.given == asked and not self._shards.rules.per_domain
 
     def _suspect(
         self, asker: _Asker, shards: Sequence[int], worker: str, request_id: str, allowed: int
